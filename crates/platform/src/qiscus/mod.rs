@@ -1,0 +1,1 @@
+//! Qiscus Omnichannel.
