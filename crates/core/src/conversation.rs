@@ -60,8 +60,6 @@ pub enum ParkReason {
     PreviousClosing,
     /// Every agent who could serve it was refused for it by the platform.
     Refused,
-    /// We asked the platform who may serve it, and wait for the answer.
-    Asking,
 }
 
 /// How a conversation ended.
@@ -122,6 +120,34 @@ pub struct Conversation {
 }
 
 impl Conversation {
+    /// A conversation in `room` about which nothing else is known yet.
+    #[must_use]
+    pub fn blank(room: RoomId, position: Seq, origin: Origin, state: State) -> Self {
+        Self {
+            id: ConversationId(0),
+            room,
+            inbox: None,
+            origin,
+            position,
+            state,
+            attempt: 0,
+            opened_at: Timestamp::default(),
+            last_activity_at: Timestamp::default(),
+            service: None,
+            opened_with: None,
+            verify_at: None,
+            verify_seq: None,
+            refused: Vec::new(),
+            turn_charge: 0,
+        }
+    }
+
+    /// Whether the platform says an agent serves it.
+    #[must_use]
+    pub fn is_assigned(&self) -> bool {
+        matches!(self.state, State::Assigned { .. })
+    }
+
     /// Whose slot it holds, if any.
     #[must_use]
     pub fn holder(&self) -> Option<AgentId> {

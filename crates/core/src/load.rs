@@ -1,0 +1,56 @@
+//! How many conversations an agent holds, and how much of that we have to believe.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Agent, AgentId, Timestamp};
+
+/// What the ledger knows of one agent's work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentLoad {
+    /// Whose.
+    pub agent: AgentId,
+    /// Slots held: reserved, closing and assigned conversations, whatever their origin.
+    pub open: u32,
+    /// Conversations of the agent that closed so recently that the platform's count may still hold them:
+    /// since the settle window before the roster's poll.
+    pub closed_recently: u32,
+    /// The `online_since` under which `shift_assignments` was counted.
+    pub shift: Option<Timestamp>,
+    /// Conversations given since then.
+    pub shift_assignments: u32,
+    /// When the agent was last given one.
+    pub last_assigned_at: Option<Timestamp>,
+}
+
+impl AgentLoad {
+    /// An agent the ledger has never given anything.
+    #[must_use]
+    pub fn none(agent: AgentId) -> Self {
+        Self { agent, open: 0, closed_recently: 0, shift: None, shift_assignments: 0, last_assigned_at: None }
+    }
+
+    /// What the agent is taken to hold, or `None` while that is unknown.
+    ///
+    /// The ledger's count, plus whatever the platform counts beyond it until a listing says which rooms those
+    /// are. The platform's count lags behind writes, so a lower one lowers nothing.
+    #[must_use]
+    pub fn effective(&self, agent: &Agent) -> Option<u32> {
+        if agent.listed {
+            return Some(self.open);
+        }
+        let reported = agent.reported_load?;
+        Some(self.open + self.excess(reported))
+    }
+
+    /// How far `reported` exceeds everything the ledger can explain. Above zero: list the agent's rooms.
+    #[must_use]
+    pub fn excess(&self, reported: u32) -> u32 {
+        reported.saturating_sub(self.open.saturating_add(self.closed_recently))
+    }
+
+    /// Conversations given in the agent's current run of being online.
+    #[must_use]
+    pub fn assignments_since(&self, online_since: Option<Timestamp>) -> u32 {
+        if self.shift == online_since { self.shift_assignments } else { 0 }
+    }
+}

@@ -1,0 +1,145 @@
+//! What a platform call, or a read-back, means for the conversation it was made for.
+
+use crate::{
+    AgentId, Closed, ConversationId, Origin, Park, State,
+    rooms::{Refund, Rooms},
+};
+
+/// The end of one attempt to put an agent into a room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settlement {
+    /// Which conversation.
+    pub conversation: ConversationId,
+    /// The attempt that ends; a settlement of an older attempt changes nothing.
+    pub attempt: u32,
+    /// What became of it.
+    pub verdict: Verdict,
+}
+
+/// What became of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The platform put the reserved agent into the room.
+    Assigned,
+    /// The call certainly had no effect: back to the old place in line.
+    Released {
+        /// The agent was refused for this conversation: leave them out for a while.
+        refused: bool,
+    },
+    /// The room needs nobody: it is resolved, gone, or served by somebody we could not name.
+    Closed(Closed),
+}
+
+/// What a read-back of an assigned conversation's room says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    /// An agent serves it.
+    Served,
+    /// Its customer waits for an agent.
+    Waiting,
+    /// It needs nobody.
+    Over(Closed),
+}
+
+/// Whether a settlement still applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// It did.
+    Applied,
+    /// A later attempt holds the conversation, or it is over.
+    Stale,
+}
+
+impl Rooms {
+    /// Applies the end of an attempt.
+    pub fn settle(&mut self, settlement: &Settlement) -> Settled {
+        let Some((index, conversation)) = self.find(settlement.conversation) else { return Settled::Stale };
+        if conversation.attempt != settlement.attempt {
+            return Settled::Stale;
+        }
+        match conversation.state {
+            State::Reserved { agent, .. } => self.settle_reserved(index, agent, settlement.verdict),
+            // Resolved meanwhile: whatever the call did, the session is over and the slot comes free.
+            State::Closing { agent, .. } => self.close_settled(index, agent, Closed::Resolved),
+            State::Waiting { .. } | State::Assigned { .. } | State::Resolved { .. } => return Settled::Stale,
+        }
+        Settled::Applied
+    }
+
+    fn settle_reserved(&mut self, index: usize, agent: AgentId, verdict: Verdict) {
+        match verdict {
+            Verdict::Assigned => {
+                let at = self.now;
+                let conversation = self.change(index);
+                conversation.state = State::Assigned { agent, at };
+                conversation.refused.clear();
+            }
+            Verdict::Closed(how) => self.close_settled(index, agent, how),
+            Verdict::Released { refused } => self.release(index, agent, refused),
+        }
+    }
+
+    fn release(&mut self, index: usize, agent: AgentId, refused: bool) {
+        let (now, until) = (self.now, self.now + self.timing.refusal);
+        let conversation = self.change(index);
+        conversation.state = State::Waiting { park: None };
+        conversation.refused.retain(|(who, expiry)| *who != agent && *expiry > now);
+        if refused {
+            conversation.refused.push((agent, until));
+        }
+        let refund = Refund {
+            inbox: conversation.inbox,
+            agent,
+            charge: std::mem::take(&mut conversation.turn_charge),
+        };
+        self.count(agent, -1, -1);
+        self.refund(refund);
+    }
+
+    /// Applies a read-back of the room of an assigned conversation, asked for when its events did not add up
+    /// or when its agent's list no longer held it.
+    pub fn verified(&mut self, conversation: ConversationId, seen: Seen) -> Settled {
+        let Some((index, found)) = self.find(conversation) else { return Settled::Stale };
+        if !found.is_assigned() {
+            return Settled::Stale;
+        }
+        let (room, inbox, origin) = (found.room.clone(), found.inbox, found.origin);
+        let (reopened_by, wrote_at) = (found.verify_seq, found.last_activity_at);
+        match seen {
+            Seen::Served => {
+                let conversation = self.change(index);
+                (conversation.verify_at, conversation.verify_seq) = (None, None);
+            }
+            Seen::Over(how) => self.close(index, how),
+            Seen::Waiting => match (reopened_by, origin) {
+                (Some(seq), _) => {
+                    self.close(index, Closed::Resolved);
+                    self.open_new(room, seq, wrote_at, inbox, None);
+                }
+                // Nobody wrote again: the agent was taken out of the room, which keeps its place.
+                (None, Origin::Event) => self.put_back(index),
+                // It never had a place; the list of waiting rooms gives it one.
+                (None, Origin::Platform) => self.close(index, Closed::Resolved),
+            },
+        }
+        Settled::Applied
+    }
+
+    fn put_back(&mut self, index: usize) {
+        let conversation = self.change(index);
+        let Some(agent) = conversation.holder() else { return };
+        conversation.state = State::Waiting { park: None };
+        (conversation.verify_at, conversation.turn_charge) = (None, 0);
+        self.count(agent, -1, 0);
+    }
+
+    /// Parks a waiting conversation until a time.
+    pub fn park(&mut self, conversation: ConversationId, park: Park) -> Settled {
+        let Some((index, found)) = self.find(conversation) else { return Settled::Stale };
+        if !matches!(found.state, State::Waiting { .. }) {
+            return Settled::Stale;
+        }
+        self.change(index).state = State::Waiting { park: Some(park) };
+        Settled::Applied
+    }
+}
