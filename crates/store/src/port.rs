@@ -1,0 +1,265 @@
+//! The port to the ledger.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use sebastian_core::{
+    AccountId, Adopted, AgentId, AgentLoad, Answers, Conversation, ConversationId, Decision, Listing,
+    NewEvent, Policy, RoomId, Roster, Seen, Settled, Settlement, Snapshot, Timestamp,
+};
+
+/// Most events folded in one transaction: keeps the account's lock short under a flood.
+pub(crate) const FOLD_EVENTS_MAX: usize = 500;
+
+/// Heads read of each queue beyond the free slots, so that a few that nobody free may take hide none behind them.
+pub(crate) const SPARE_HEADS: usize = 32;
+
+/// Chooses over a snapshot at a time; `sebastian_core::decide` with its policy bound.
+pub type DecideRule<'a> = &'a (dyn Fn(&Snapshot, Timestamp) -> Vec<Decision> + Send + Sync);
+
+/// The ledger of accepted events, conversations and loads.
+///
+/// Every call is one short transaction, bounded in time, and never spans a network call to a platform. Calls that
+/// change an agent's load or the order of things hold the account's lock; [`accept`](Store::accept) and
+/// [`confirm`](Store::confirm) do not, so neither webhooks nor answers ever wait for a decision.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Whether the ledger answers.
+    async fn ping(&self) -> Result<(), StoreError>;
+
+    /// The ledger's clock: the only one compared with stored times.
+    async fn now(&self) -> Result<Timestamp, StoreError>;
+
+    /// The account of this platform tenant; created when first asked for.
+    async fn open_account(&self, platform: &str, tenant: &str) -> Result<AccountId, StoreError>;
+
+    /// Appends events, in order, in one transaction. They are durable when this returns.
+    async fn accept(&self, account: AccountId, events: &[NewEvent]) -> Result<(), StoreError>;
+
+    /// Folds accepted events into conversations, shows `rule` the result, and takes the slots it chose: one
+    /// transaction under the account's lock.
+    async fn decide(&self, request: &Decide<'_>, rule: DecideRule<'_>) -> Result<Decided, StoreError>;
+
+    /// Turns reservations into assignments, without the account's lock. Returns those that were; for the rest (the
+    /// session ended meanwhile, or a later attempt took over) call [`settle`](Store::settle).
+    async fn confirm(&self, account: AccountId, attempts: &[Attempt]) -> Result<Vec<Attempt>, StoreError>;
+
+    /// Ends attempts. One answer per settlement, in order.
+    async fn settle(
+        &self,
+        account: AccountId,
+        settlements: &[Settlement],
+    ) -> Result<Vec<Settled>, StoreError>;
+
+    /// Takes over up to `limit` reservations past their deadline: each gets a new attempt, which fences the old
+    /// one off, and a new deadline. No slot moves.
+    async fn take_over(&self, account: AccountId, limit: u32) -> Result<Vec<Reservation>, StoreError>;
+
+    /// Claims up to `limit` assigned conversations whose room is due to be read back. A claim lasts for the
+    /// settle window; then they are due again.
+    async fn claim_suspects(&self, account: AccountId, limit: u32) -> Result<Vec<Suspect>, StoreError>;
+
+    /// Applies the read-back of an assigned conversation's room.
+    async fn verified(
+        &self,
+        account: AccountId,
+        id: ConversationId,
+        seen: Seen,
+    ) -> Result<Settled, StoreError>;
+
+    /// Brings the ledger in step with the rooms the platform lists for an agent.
+    async fn adopt(&self, account: AccountId, listing: &Listing) -> Result<Adopted, StoreError>;
+
+    /// Moves an assigned conversation from one agent to another. False when the ledger has moved on.
+    async fn transfer(
+        &self,
+        account: AccountId,
+        room: &RoomId,
+        from: AgentId,
+        to: AgentId,
+    ) -> Result<bool, StoreError>;
+
+    /// Those of `rooms` that have no unresolved conversation, no event still to be folded, and none closed
+    /// within the settle window.
+    async fn unknown_rooms(&self, account: AccountId, rooms: &[RoomId]) -> Result<Vec<RoomId>, StoreError>;
+
+    /// What the ledger knows of every agent's work. `closed_recently` counts since the settle window before
+    /// `polled_at`.
+    async fn loads(
+        &self,
+        account: AccountId,
+        polled_at: Timestamp,
+    ) -> Result<BTreeMap<AgentId, AgentLoad>, StoreError>;
+
+    /// How many conversations stand where.
+    async fn counts(&self, account: AccountId) -> Result<Counts, StoreError>;
+
+    /// The newest conversation of `room`, whatever its state.
+    async fn latest_in(&self, account: AccountId, room: &RoomId) -> Result<Option<Conversation>, StoreError>;
+
+    /// Positions of conversations in the order of their first reservations, at most `limit`: what the check for
+    /// first come, first served reads.
+    async fn first_reservations(
+        &self,
+        account: AccountId,
+        limit: u32,
+    ) -> Result<Vec<sebastian_core::Seq>, StoreError>;
+
+    /// Stops decisions of an account for at least `span`. The first pause of a row of failures counts as a new
+    /// failure; those that come while paused only extend it.
+    async fn pause(&self, account: AccountId, span: Duration, reason: PauseReason) -> Result<(), StoreError>;
+
+    /// Ends probation: the platform accepted a call again.
+    async fn resume(&self, account: AccountId) -> Result<(), StoreError>;
+
+    /// Takes or renews the lease `name` for `holder`. False when somebody else holds it.
+    async fn lease(&self, name: &str, holder: &str, span: Duration) -> Result<bool, StoreError>;
+
+    /// Gives a lease up, if `holder` has it.
+    async fn release_lease(&self, name: &str, holder: &str) -> Result<(), StoreError>;
+
+    /// Deletes up to `limit` folded events, resolved conversations and closed sessions (each) older than `keep`.
+    /// Returns how many rows went.
+    async fn purge(&self, account: AccountId, keep: Duration, limit: u32) -> Result<u64, StoreError>;
+}
+
+/// What a decision is made with, beside the ledger.
+#[derive(Debug, Clone)]
+pub struct Decide<'a> {
+    /// Whose conversations.
+    pub account: AccountId,
+    /// The agents.
+    pub roster: Arc<Roster>,
+    /// The platform's answers for single rooms.
+    pub answers: Arc<Answers>,
+    /// How to choose; here only to tell how many heads are worth reading.
+    pub policy: &'a Policy,
+    /// Most conversations to give out.
+    pub limit: u32,
+}
+
+/// What a decision did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Decided {
+    /// Slots taken, in order; the platform is to be told of each.
+    pub reserved: Vec<Reservation>,
+    /// Rooms the platform should be asked about.
+    pub ask: Vec<RoomId>,
+    /// Events folded.
+    pub folded: u32,
+    /// There is more to do at once: events were left, or the limit was reached.
+    pub more: bool,
+    /// Decisions are paused.
+    pub pause: Option<Pause>,
+    /// Failures in a row; above zero the account is on probation and only one conversation is tried at a time.
+    pub failures: u32,
+}
+
+/// A slot taken for a conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reservation {
+    /// Which conversation, which attempt.
+    pub attempt: Attempt,
+    /// Where it is held.
+    pub room: RoomId,
+    /// Whose slot.
+    pub agent: AgentId,
+    /// When the conversation opened.
+    pub opened_at: Timestamp,
+    /// When the slot was taken or taken over.
+    pub reserved_at: Timestamp,
+    /// When the previous holder of this reservation could last have sent a call, after a take-over.
+    pub overdue_since: Option<Timestamp>,
+}
+
+/// One attempt for one conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Attempt {
+    /// Which conversation.
+    pub conversation: ConversationId,
+    /// Which attempt; only the latest may confirm.
+    pub number: u32,
+}
+
+/// An assigned conversation whose room is to be read back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Suspect {
+    /// Which conversation.
+    pub conversation: ConversationId,
+    /// Where it is held.
+    pub room: RoomId,
+    /// Who the ledger says serves it.
+    pub agent: AgentId,
+}
+
+/// How many conversations stand where.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Waiting in a queue.
+    pub waiting: u64,
+    /// Waiting and parked.
+    pub parked: u64,
+    /// Reserved or closing.
+    pub reserved: u64,
+    /// Reserved or closing past their deadline.
+    pub overdue: u64,
+    /// Assigned.
+    pub assigned: u64,
+    /// Accepted events not yet folded.
+    pub unfolded: u64,
+    /// When the oldest waiting conversation opened.
+    pub oldest_waiting_at: Option<Timestamp>,
+}
+
+/// Why decisions stand still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pause {
+    /// Until when.
+    pub until: Timestamp,
+    /// What for.
+    pub reason: PauseReason,
+}
+
+/// What a platform did to make us pause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PauseReason {
+    /// Too many calls.
+    Busy,
+    /// Credentials or subscription not accepted: somebody must act.
+    Denied,
+}
+
+impl PauseReason {
+    /// The word rows, logs and metrics use.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Busy => "busy",
+            Self::Denied => "denied",
+        }
+    }
+}
+
+/// Why the ledger did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Not reachable, or no answer in time. Nothing is known of what was asked: safe to repeat.
+    #[error("the ledger is not reachable")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Others are at work on the same rows; repeat soon.
+    #[error("the ledger is contended")]
+    Contended(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The schema is not the one this program knows.
+    #[error(
+        "the ledger's schema is at version {found}, this program needs {needed}: run `sebastian migrate`"
+    )]
+    Schema {
+        /// The newest migration applied; zero when none is.
+        found: u32,
+        /// The newest this program brings.
+        needed: u32,
+    },
+    /// The ledger refused a statement, or a row does not read back: a bug, or a hand in the tables.
+    #[error("the ledger refused or holds something unreadable: {0}")]
+    Broken(String, #[source] Option<Box<dyn std::error::Error + Send + Sync>>),
+}

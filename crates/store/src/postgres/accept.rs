@@ -1,0 +1,78 @@
+//! Accepting events: the one write on the webhook's path.
+
+use futures_util::future::try_join4;
+use sebastian_core::{AccountId, EventKind, NewEvent, Source};
+
+use super::PostgresStore;
+use crate::StoreError;
+
+pub(super) const ALL_SQL: &[&str] = &[LOCK, INSERT];
+
+/// Class of the advisory lock that orders acceptance; never the lock that orders decisions.
+const ACCEPT_LOCK_CLASS: i32 = 1;
+
+/// Identity values are not commit order: two writers can commit 2 before 1, and a reader at 2 would never see 1.
+/// So writers of one account take turns, and each draws its numbers only after the one before has committed.
+const LOCK: &str = "SELECT pg_advisory_xact_lock($1, $2)";
+
+/// $1 account; the rest one array a column, in order of acceptance.
+const INSERT: &str = "
+    INSERT INTO events (account_id, received_at, kind, source, room_id, inbox_id, service_id, service_resolved)
+    SELECT $1, clock_timestamp(), kind, source, room_id, inbox_id, service_id, service_resolved
+    FROM unnest($2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::boolean[])
+         WITH ORDINALITY AS event (kind, source, room_id, inbox_id, service_id, service_resolved, place)
+    ORDER BY place";
+
+#[derive(Default)]
+struct Columns<'a> {
+    kind: Vec<&'static str>,
+    source: Vec<&'static str>,
+    room: Vec<&'a str>,
+    inbox: Vec<Option<i64>>,
+    service: Vec<Option<&'a str>>,
+    service_resolved: Vec<Option<bool>>,
+}
+
+impl<'a> Columns<'a> {
+    fn push(&mut self, event: &'a NewEvent) {
+        self.room.push(event.room.as_str());
+        self.source.push(match event.source {
+            Source::Webhook => "webhook",
+            Source::Reconcile => "reconcile",
+        });
+        match &event.kind {
+            EventKind::Allocate { inbox, latest_service } => {
+                self.kind.push("allocate");
+                self.inbox.push(inbox.map(|inbox| inbox.0));
+                self.service.push(latest_service.as_ref().map(|latest| latest.id.as_str()));
+                self.service_resolved.push(latest_service.as_ref().map(|latest| latest.resolved));
+            }
+            EventKind::Resolve { service } => {
+                self.kind.push("resolve");
+                self.inbox.push(None);
+                self.service.push(service.as_ref().map(|service| service.as_str()));
+                self.service_resolved.push(None);
+            }
+        }
+    }
+}
+
+impl PostgresStore {
+    /// One pipelined transaction: its four requests leave together, so it costs one round trip and one flush.
+    pub(super) async fn run_accept(&self, account: AccountId, events: &[NewEvent]) -> Result<(), StoreError> {
+        let client = self.client().await?;
+        let (lock, insert) = (client.prepare_cached(LOCK).await?, client.prepare_cached(INSERT).await?);
+        let mut columns = Columns::default();
+        events.iter().for_each(|event| columns.push(event));
+        let Columns { kind, source, room, inbox, service, service_resolved } = &columns;
+        let lock_key = i32::try_from(account.0).unwrap_or(i32::MAX);
+        try_join4(
+            client.batch_execute("BEGIN"),
+            client.query(&lock, &[&ACCEPT_LOCK_CLASS, &lock_key]),
+            client.execute(&insert, &[&account.0, kind, source, room, inbox, service, service_resolved]),
+            client.batch_execute("COMMIT"),
+        )
+        .await?;
+        Ok(())
+    }
+}

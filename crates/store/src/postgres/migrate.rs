@@ -1,0 +1,56 @@
+//! Migrations: forward only, under one advisory lock.
+
+use deadpool_postgres::Object;
+use tokio_postgres::Client;
+
+use super::error::broken;
+use crate::StoreError;
+
+mod embedded {
+    refinery::embed_migrations!("../../migrations");
+}
+
+/// Taken for as long as migrations run; any number that nobody else uses.
+const MIGRATION_LOCK: i64 = 0x5eba_571a;
+
+/// What a migration run did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Migrated {
+    /// Names of the migrations applied now, oldest first.
+    pub applied: Vec<String>,
+    /// The schema's version after it.
+    pub version: u32,
+}
+
+/// Runs what is missing. Waits for another process that is at it.
+pub async fn migrate(mut connection: Object) -> Result<Migrated, StoreError> {
+    let client: &mut Client = &mut connection;
+    // An index build may take longer than a statement of the running ledger may.
+    client.batch_execute("SET statement_timeout = 0; SET lock_timeout = '30s'").await?;
+    client.execute("SELECT pg_advisory_lock($1)", &[&MIGRATION_LOCK]).await?;
+    let report = embedded::migrations::runner().run_async(client).await;
+    let unlocked = client.execute("SELECT pg_advisory_unlock($1)", &[&MIGRATION_LOCK]).await;
+    // The session's limits were changed: the connection must not go back to the pool.
+    drop(Object::take(connection));
+    let report = report.map_err(|e| broken("a migration failed", e))?;
+    unlocked?;
+    let applied = report.applied_migrations().iter().map(ToString::to_string).collect();
+    Ok(Migrated { applied, version: needed() })
+}
+
+/// Fails unless the schema is at least the one this program brings.
+pub(super) async fn check(client: &Client) -> Result<(), StoreError> {
+    let newest = "SELECT COALESCE(MAX(version), 0) FROM refinery_schema_history";
+    let found = match client.query_one(newest, &[]).await {
+        Ok(row) => u32::try_from(row.try_get::<_, i32>(0)?).unwrap_or(0),
+        Err(e) if e.code() == Some(&tokio_postgres::error::SqlState::UNDEFINED_TABLE) => 0,
+        Err(e) => return Err(e.into()),
+    };
+    let needed = needed();
+    if found < needed { Err(StoreError::Schema { found, needed }) } else { Ok(()) }
+}
+
+fn needed() -> u32 {
+    let versions = embedded::migrations::runner().get_migrations().iter().map(|m| m.version()).max();
+    versions.and_then(|newest| u32::try_from(newest).ok()).unwrap_or(0)
+}

@@ -1,0 +1,222 @@
+//! The ledger in PostgreSQL.
+//!
+//! Every statement has a limit set on its connection: 5 s to run, 2 s to wait for a lock, 1 s idle inside a
+//! transaction, so a stopped process frees its locks. Every call has one around the whole, for connections that
+//! have gone quiet. Statements are prepared once a connection and stand next to the function that runs them.
+
+mod accept;
+mod conversations;
+mod decide;
+mod error;
+mod migrate;
+mod questions;
+mod reservations;
+mod rows;
+mod working_set;
+
+use std::{collections::BTreeMap, future::Future, str::FromStr, time::Duration};
+
+use async_trait::async_trait;
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use sebastian_core::{
+    AccountId, Adopted, AgentId, AgentLoad, Conversation, ConversationId, Listing, NewEvent, RoomId, Seen,
+    Seq, Settled, Settlement, Timestamp, Timing,
+};
+use tokio_postgres::NoTls;
+
+use self::error::{broken, unavailable};
+pub use self::migrate::{Migrated, migrate};
+use crate::{
+    Attempt, Counts, Decide, DecideRule, Decided, PauseReason, Reservation, Store, StoreError, Suspect,
+};
+
+/// A call that takes longer has lost its connection.
+const CALL_MAX: Duration = Duration::from_secs(8);
+
+/// To get a connection, new or pooled.
+const CONNECT_MAX: Duration = Duration::from_secs(2);
+
+/// Limits that hold inside the server, in milliseconds. `tcp_user_timeout` below is their like on the wire.
+const SERVER_LIMITS: &str = "-c statement_timeout=5000 -c lock_timeout=2000 \
+                             -c idle_in_transaction_session_timeout=1000";
+
+/// Every statement of the ledger; a test prepares each against the migrated schema.
+pub const ALL_SQL: &[&[&str]] = &[
+    accept::ALL_SQL,
+    conversations::ALL_SQL,
+    decide::ALL_SQL,
+    questions::ALL_SQL,
+    reservations::ALL_SQL,
+    working_set::ALL_SQL,
+];
+
+/// The ledger in PostgreSQL, over a pool of connections.
+#[derive(Clone)]
+pub struct PostgresStore {
+    pool: Pool,
+    timing: Timing,
+}
+
+impl PostgresStore {
+    /// A ledger at `connection_string` (a `postgres://` URL or keywords) with at most `pool_size` connections.
+    /// Connects on first use, so a database that is down now is no error. Fails when the string does not parse.
+    pub fn new(connection_string: &str, pool_size: usize, timing: Timing) -> Result<Self, StoreError> {
+        let config = connection_config(connection_string)?;
+        let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let pool = Pool::builder(Manager::from_config(config, NoTls, recycling))
+            .max_size(pool_size)
+            .wait_timeout(Some(CONNECT_MAX))
+            .create_timeout(Some(CONNECT_MAX))
+            .recycle_timeout(Some(CONNECT_MAX))
+            .runtime(Runtime::Tokio1)
+            .build()
+            .map_err(|e| broken("the connection pool cannot be built", e))?;
+        Ok(Self { pool, timing })
+    }
+
+    /// Runs what is missing of the migrations. Safe to run from several processes at once.
+    pub async fn migrate(&self) -> Result<Migrated, StoreError> {
+        migrate(self.client().await?).await
+    }
+
+    /// Fails with [`StoreError::Schema`] unless every migration this program brings has been applied.
+    pub async fn check_schema(&self) -> Result<(), StoreError> {
+        let client = self.client().await?;
+        within(migrate::check(&client)).await
+    }
+
+    async fn client(&self) -> Result<Object, StoreError> {
+        self.pool.get().await.map_err(unavailable)
+    }
+}
+
+fn connection_config(connection_string: &str) -> Result<tokio_postgres::Config, StoreError> {
+    let mut config = tokio_postgres::Config::from_str(connection_string)
+        .map_err(|e| broken("db.connection_string is not a PostgreSQL connection string", e))?;
+    let options = match config.get_options() {
+        Some(theirs) => format!("{SERVER_LIMITS} {theirs}"),
+        None => SERVER_LIMITS.to_owned(),
+    };
+    config
+        .options(options)
+        .application_name("sebastian")
+        .connect_timeout(CONNECT_MAX)
+        .keepalives_idle(Duration::from_secs(30))
+        .tcp_user_timeout(Duration::from_secs(5));
+    Ok(config)
+}
+
+/// Bounds a call in time. A call cut off rolls back, or its outcome is unknown; callers repeat either way.
+async fn within<T>(call: impl Future<Output = Result<T, StoreError>> + Send) -> Result<T, StoreError> {
+    tokio::time::timeout(CALL_MAX, call).await.map_err(unavailable)?
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    async fn ping(&self) -> Result<(), StoreError> {
+        within(self.run_ping()).await
+    }
+
+    async fn now(&self) -> Result<Timestamp, StoreError> {
+        within(self.run_now()).await
+    }
+
+    async fn open_account(&self, platform: &str, tenant: &str) -> Result<AccountId, StoreError> {
+        within(self.run_open_account(platform, tenant)).await
+    }
+
+    async fn accept(&self, account: AccountId, events: &[NewEvent]) -> Result<(), StoreError> {
+        within(self.run_accept(account, events)).await
+    }
+
+    async fn decide(&self, request: &Decide<'_>, rule: DecideRule<'_>) -> Result<Decided, StoreError> {
+        within(self.run_decide(request, rule)).await
+    }
+
+    async fn confirm(&self, account: AccountId, attempts: &[Attempt]) -> Result<Vec<Attempt>, StoreError> {
+        within(self.run_confirm(account, attempts)).await
+    }
+
+    async fn settle(
+        &self,
+        account: AccountId,
+        settlements: &[Settlement],
+    ) -> Result<Vec<Settled>, StoreError> {
+        within(self.run_settle(account, settlements)).await
+    }
+
+    async fn take_over(&self, account: AccountId, limit: u32) -> Result<Vec<Reservation>, StoreError> {
+        within(self.run_take_over(account, limit)).await
+    }
+
+    async fn claim_suspects(&self, account: AccountId, limit: u32) -> Result<Vec<Suspect>, StoreError> {
+        within(self.run_claim_suspects(account, limit)).await
+    }
+
+    async fn verified(
+        &self,
+        account: AccountId,
+        id: ConversationId,
+        seen: Seen,
+    ) -> Result<Settled, StoreError> {
+        within(self.run_verified(account, id, seen)).await
+    }
+
+    async fn adopt(&self, account: AccountId, listing: &Listing) -> Result<Adopted, StoreError> {
+        within(self.run_adopt(account, listing)).await
+    }
+
+    async fn transfer(
+        &self,
+        account: AccountId,
+        room: &RoomId,
+        from: AgentId,
+        to: AgentId,
+    ) -> Result<bool, StoreError> {
+        within(self.run_transfer(account, room, from, to)).await
+    }
+
+    async fn unknown_rooms(&self, account: AccountId, rooms: &[RoomId]) -> Result<Vec<RoomId>, StoreError> {
+        within(self.run_unknown_rooms(account, rooms)).await
+    }
+
+    async fn loads(
+        &self,
+        account: AccountId,
+        polled_at: Timestamp,
+    ) -> Result<BTreeMap<AgentId, AgentLoad>, StoreError> {
+        within(self.run_loads(account, polled_at)).await
+    }
+
+    async fn counts(&self, account: AccountId) -> Result<Counts, StoreError> {
+        within(self.run_counts(account)).await
+    }
+
+    async fn latest_in(&self, account: AccountId, room: &RoomId) -> Result<Option<Conversation>, StoreError> {
+        within(self.run_latest_in(account, room)).await
+    }
+
+    async fn first_reservations(&self, account: AccountId, limit: u32) -> Result<Vec<Seq>, StoreError> {
+        within(self.run_first_reservations(account, limit)).await
+    }
+
+    async fn pause(&self, account: AccountId, span: Duration, reason: PauseReason) -> Result<(), StoreError> {
+        within(self.run_pause(account, span, reason)).await
+    }
+
+    async fn resume(&self, account: AccountId) -> Result<(), StoreError> {
+        within(self.run_resume(account)).await
+    }
+
+    async fn lease(&self, name: &str, holder: &str, span: Duration) -> Result<bool, StoreError> {
+        within(self.run_lease(name, holder, span)).await
+    }
+
+    async fn release_lease(&self, name: &str, holder: &str) -> Result<(), StoreError> {
+        within(self.run_release_lease(name, holder)).await
+    }
+
+    async fn purge(&self, account: AccountId, keep: Duration, limit: u32) -> Result<u64, StoreError> {
+        within(self.run_purge(account, keep, limit)).await
+    }
+}

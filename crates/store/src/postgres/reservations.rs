@@ -1,0 +1,160 @@
+//! What becomes of slots: confirmed, settled, taken over.
+
+use std::{collections::BTreeSet, time::SystemTime};
+
+use deadpool_postgres::Transaction;
+use sebastian_core::{AccountId, AgentId, ConversationId, RoomId, Seen, Settled, Settlement};
+use tokio_postgres::Row;
+
+use super::{PostgresStore, rows, working_set};
+use crate::{Attempt, Reservation, StoreError, Suspect};
+
+pub(super) const ALL_SQL: &[&str] = &[CONFIRM, ROOMS_OF, TAKE_OVER, CLAIM_SUSPECTS];
+
+/// Only the latest attempt of a reservation may confirm it: a stopped worker that wakes up is fenced off here.
+const CONFIRM: &str = "
+    UPDATE conversations c
+    SET state = 'assigned',
+        assigned_at = clock_timestamp(),
+        deadline_at = NULL,
+        refused = '[]'
+    FROM unnest($1::bigint[], $2::int[]) AS u (id, attempt)
+    WHERE c.id = u.id AND c.attempt = u.attempt AND c.state = 'reserved'
+    RETURNING c.id, c.attempt";
+
+const ROOMS_OF: &str = "SELECT DISTINCT room_id FROM conversations WHERE account_id = $1 AND id = ANY($2)";
+
+/// $2 span of the new deadline in seconds, $3 limit. Index conversations_slots. Rows that another worker is
+/// taking over at this moment are left to it.
+const TAKE_OVER: &str = "
+    WITH overdue AS (
+        SELECT id, deadline_at
+        FROM conversations
+        WHERE account_id = $1 AND state IN ('reserved', 'closing') AND deadline_at < clock_timestamp()
+        ORDER BY deadline_at
+        LIMIT $3
+        FOR UPDATE SKIP LOCKED
+    )
+    UPDATE conversations c
+    SET attempt = c.attempt + 1,
+        deadline_at = clock_timestamp() + make_interval(secs => $2)
+    FROM overdue
+    WHERE c.id = overdue.id
+    RETURNING c.id, c.attempt, c.room_id, c.agent_id, c.opened_at, overdue.deadline_at AS overdue_since,
+              clock_timestamp() AS taken_at";
+
+/// $2 span of the claim in seconds, $3 limit. Index conversations_suspect.
+const CLAIM_SUSPECTS: &str = "
+    WITH due AS (
+        SELECT id
+        FROM conversations
+        WHERE account_id = $1 AND state = 'assigned' AND verify_at <= clock_timestamp()
+        ORDER BY verify_at
+        LIMIT $3
+        FOR UPDATE SKIP LOCKED
+    )
+    UPDATE conversations c
+    SET verify_at = clock_timestamp() + make_interval(secs => $2)
+    FROM due
+    WHERE c.id = due.id
+    RETURNING c.id, c.room_id, c.agent_id";
+
+impl PostgresStore {
+    pub(super) async fn run_confirm(
+        &self,
+        _account: AccountId,
+        attempts: &[Attempt],
+    ) -> Result<Vec<Attempt>, StoreError> {
+        let client = self.client().await?;
+        let statement = client.prepare_cached(CONFIRM).await?;
+        let ids: Vec<i64> = attempts.iter().map(|attempt| attempt.conversation.0).collect();
+        let numbers: Vec<i32> = attempts.iter().map(|attempt| signed(attempt.number)).collect();
+        let confirmed = client.query(&statement, &[&ids, &numbers]).await?;
+        confirmed.iter().map(attempt).collect()
+    }
+
+    pub(super) async fn run_settle(
+        &self,
+        account: AccountId,
+        settlements: &[Settlement],
+    ) -> Result<Vec<Settled>, StoreError> {
+        let mut client = self.client().await?;
+        let tx = client.transaction().await?;
+        let locked = working_set::lock(&tx, account).await?;
+        let rooms = rooms_of(&tx, account, settlements.iter().map(|one| one.conversation)).await?;
+        let settle =
+            |rooms: &mut sebastian_core::Rooms| settlements.iter().map(|one| rooms.settle(one)).collect();
+        self.with_rooms(tx, account, &locked, &rooms, settle).await
+    }
+
+    pub(super) async fn run_take_over(
+        &self,
+        account: AccountId,
+        limit: u32,
+    ) -> Result<Vec<Reservation>, StoreError> {
+        let client = self.client().await?;
+        let statement = client.prepare_cached(TAKE_OVER).await?;
+        let span = self.timing.reservation.as_secs_f64();
+        let taken = client.query(&statement, &[&account.0, &span, &i64::from(limit)]).await?;
+        taken.iter().map(reservation).collect()
+    }
+
+    pub(super) async fn run_claim_suspects(
+        &self,
+        account: AccountId,
+        limit: u32,
+    ) -> Result<Vec<Suspect>, StoreError> {
+        let client = self.client().await?;
+        let statement = client.prepare_cached(CLAIM_SUSPECTS).await?;
+        let span = self.timing.settle_window.as_secs_f64();
+        let claimed = client.query(&statement, &[&account.0, &span, &i64::from(limit)]).await?;
+        let suspect = |row: &Row| {
+            let conversation = ConversationId(row.try_get("id")?);
+            Ok(Suspect { conversation, room: rows::room(row)?, agent: AgentId(row.try_get("agent_id")?) })
+        };
+        claimed.iter().map(suspect).collect()
+    }
+
+    pub(super) async fn run_verified(
+        &self,
+        account: AccountId,
+        id: ConversationId,
+        seen: Seen,
+    ) -> Result<Settled, StoreError> {
+        let mut client = self.client().await?;
+        let tx = client.transaction().await?;
+        let locked = working_set::lock(&tx, account).await?;
+        let rooms = rooms_of(&tx, account, [id]).await?;
+        self.with_rooms(tx, account, &locked, &rooms, |rooms| rooms.verified(id, seen)).await
+    }
+}
+
+async fn rooms_of(
+    tx: &Transaction<'_>,
+    account: AccountId,
+    ids: impl IntoIterator<Item = ConversationId>,
+) -> Result<BTreeSet<RoomId>, StoreError> {
+    let ids: Vec<i64> = ids.into_iter().map(|id| id.0).collect();
+    let statement = tx.prepare_cached(ROOMS_OF).await?;
+    let found = tx.query(&statement, &[&account.0, &ids]).await?;
+    found.iter().map(rows::room).collect()
+}
+
+fn attempt(row: &Row) -> Result<Attempt, StoreError> {
+    Ok(Attempt { conversation: ConversationId(row.try_get("id")?), number: rows::count(row, "attempt")? })
+}
+
+fn reservation(row: &Row) -> Result<Reservation, StoreError> {
+    Ok(Reservation {
+        attempt: attempt(row)?,
+        room: rows::room(row)?,
+        agent: AgentId(row.try_get("agent_id")?),
+        opened_at: rows::needed(row, "opened_at")?,
+        reserved_at: row.try_get::<_, SystemTime>("taken_at")?.into(),
+        overdue_since: rows::time(row, "overdue_since")?,
+    })
+}
+
+fn signed(number: u32) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}

@@ -1,0 +1,369 @@
+//! Loading the rooms a transaction touches, and writing what the core changed in them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::SystemTime,
+};
+
+use deadpool_postgres::Transaction;
+use futures_util::future::try_join;
+use sebastian_core::{
+    AccountId, AgentChange, AgentId, Changes, Conversation, RoomId, Rooms, Rotation, ServiceId, Timestamp,
+    Timing, rooms::Refund,
+};
+use tokio_postgres::Row;
+
+use super::{
+    PostgresStore,
+    rows::{self, Columns, conversation_columns},
+};
+use crate::StoreError;
+
+pub(super) const ALL_SQL: &[&str] = &[
+    LOCK,
+    NOW,
+    UNRESOLVED,
+    CLOSED_SERVICES,
+    UPDATE,
+    ADD_QUEUES,
+    INSERT,
+    ADD_CLOSED_SERVICES,
+    ADD_LOADS,
+    MOVE_LOADS,
+    ROTATION_OF,
+    SET_ROTATION,
+];
+
+/// The decision lock. `NO KEY`, so that it does not stand in the way of rows that refer to the account.
+const LOCK: &str = "
+    SELECT folded_seq, decided, paused_until, pause_reason, failures
+    FROM accounts
+    WHERE id = $1
+    FOR NO KEY UPDATE";
+
+/// Asked after the lock is held: a transaction's own `now()` is from before it waited.
+const NOW: &str = "SELECT clock_timestamp() AS now";
+
+/// Index conversations_unresolved.
+const UNRESOLVED: &str = concat!(
+    "SELECT ",
+    conversation_columns!(),
+    " FROM conversations c JOIN queues q ON q.id = c.queue_id
+      WHERE c.account_id = $1 AND c.room_id = ANY($2) AND c.state <> 'resolved'
+      ORDER BY c.id"
+);
+
+/// Primary key.
+const CLOSED_SERVICES: &str = "
+    SELECT room_id, service_id
+    FROM closed_services
+    WHERE account_id = $1 AND room_id = ANY($2)";
+
+/// One array a column. Who served a resolved conversation, and since when, stays on its row.
+const UPDATE: &str = "
+    UPDATE conversations c
+    SET queue_id = q.id,
+        state = u.state,
+        agent_id = CASE u.state WHEN 'resolved' THEN c.agent_id ELSE u.agent_id END,
+        attempt = u.attempt,
+        deadline_at = u.deadline_at,
+        assigned_at = CASE u.state WHEN 'resolved' THEN c.assigned_at ELSE u.assigned_at END,
+        closed_at = u.closed_at,
+        closed_how = u.closed_how,
+        park_until = u.park_until,
+        park_reason = u.park_reason,
+        last_activity_at = u.last_activity_at,
+        service_id = u.service_id,
+        opened_with = u.opened_with,
+        verify_at = u.verify_at,
+        verify_seq = u.verify_seq,
+        refused = u.refused,
+        turn_charge = u.turn_charge
+    FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::bigint[], $6::int[], $7::timestamptz[],
+                $8::timestamptz[], $9::timestamptz[], $10::text[], $11::timestamptz[], $12::text[],
+                $13::timestamptz[], $14::text[], $15::text[], $16::timestamptz[], $17::bigint[], $18::jsonb[],
+                $19::bigint[])
+         AS u (id, inbox_id, state, agent_id, attempt, deadline_at, assigned_at, closed_at, closed_how, park_until,
+               park_reason, last_activity_at, service_id, opened_with, verify_at, verify_seq, refused, turn_charge)
+    JOIN queues q ON q.account_id = $1 AND COALESCE(q.inbox_id, 0) = COALESCE(u.inbox_id, 0) AND q.team_id IS NULL
+    WHERE c.id = u.id";
+
+const ADD_QUEUES: &str = "
+    INSERT INTO queues (account_id, inbox_id)
+    SELECT $1, inbox_id
+    FROM unnest($2::bigint[]) AS inbox_id
+    ON CONFLICT DO NOTHING";
+
+/// One array a column, in order of acceptance.
+const INSERT: &str = "
+    INSERT INTO conversations (account_id, queue_id, room_id, origin, position, state, agent_id, deadline_at,
+                               assigned_at, closed_at, closed_how, park_until, park_reason, opened_at,
+                               last_activity_at, service_id, opened_with, verify_at, verify_seq)
+    SELECT $1, q.id, u.room_id, u.origin, u.position, u.state, u.agent_id, u.deadline_at, u.assigned_at, u.closed_at,
+           u.closed_how, u.park_until, u.park_reason, u.opened_at, u.last_activity_at, u.service_id, u.opened_with,
+           u.verify_at, u.verify_seq
+    FROM unnest($2::text[], $3::bigint[], $4::text[], $5::bigint[], $6::text[], $7::bigint[], $8::timestamptz[],
+                $9::timestamptz[], $10::timestamptz[], $11::text[], $12::timestamptz[], $13::text[],
+                $14::timestamptz[], $15::timestamptz[], $16::text[], $17::text[], $18::timestamptz[], $19::bigint[])
+         WITH ORDINALITY
+         AS u (room_id, inbox_id, origin, position, state, agent_id, deadline_at, assigned_at, closed_at, closed_how,
+               park_until, park_reason, opened_at, last_activity_at, service_id, opened_with, verify_at, verify_seq,
+               place)
+    JOIN queues q ON q.account_id = $1 AND COALESCE(q.inbox_id, 0) = COALESCE(u.inbox_id, 0) AND q.team_id IS NULL
+    ORDER BY u.place";
+
+const ADD_CLOSED_SERVICES: &str = "
+    INSERT INTO closed_services (account_id, room_id, service_id, closed_at)
+    SELECT $1, room_id, service_id, $4
+    FROM unnest($2::text[], $3::text[]) AS u (room_id, service_id)
+    ON CONFLICT DO NOTHING";
+
+const ADD_LOADS: &str = "
+    INSERT INTO agent_loads (account_id, agent_id)
+    SELECT $1, agent_id
+    FROM unnest($2::bigint[]) AS agent_id
+    ON CONFLICT DO NOTHING";
+
+const MOVE_LOADS: &str = "
+    UPDATE agent_loads l
+    SET open = l.open + u.open,
+        shift_assignments = GREATEST(0, l.shift_assignments + u.assignments)
+    FROM unnest($2::bigint[], $3::int[], $4::int[]) AS u (agent_id, open, assignments)
+    WHERE l.account_id = $1 AND l.agent_id = u.agent_id";
+
+const ROTATION_OF: &str = "
+    SELECT id, turn_agents, turns
+    FROM queues
+    WHERE account_id = $1 AND COALESCE(inbox_id, 0) = COALESCE($2, 0) AND team_id IS NULL";
+
+pub(super) const SET_ROTATION: &str = "UPDATE queues SET turn_agents = $2, turns = $3 WHERE id = $1";
+
+/// An account's row, locked.
+pub(super) struct Locked {
+    pub now: Timestamp,
+    pub folded_seq: i64,
+    pub decided: i64,
+    pub paused_until: Option<Timestamp>,
+    pub pause_reason: Option<String>,
+    pub failures: u32,
+}
+
+/// Takes the account's decision lock and tells the time after.
+pub(super) async fn lock(tx: &Transaction<'_>, account: AccountId) -> Result<Locked, StoreError> {
+    let (lock, now) = try_join(tx.prepare_cached(LOCK), tx.prepare_cached(NOW)).await?;
+    let (row, now) = try_join(tx.query_one(&lock, &[&account.0]), tx.query_one(&now, &[])).await?;
+    Ok(Locked {
+        now: rows::needed(&now, "now")?,
+        folded_seq: row.try_get("folded_seq")?,
+        decided: row.try_get("decided")?,
+        paused_until: rows::time(&row, "paused_until")?,
+        pause_reason: row.try_get("pause_reason")?,
+        failures: rows::count(&row, "failures")?,
+    })
+}
+
+/// The working set of `rooms`. The account must be locked.
+pub(super) async fn load(
+    tx: &Transaction<'_>,
+    account: AccountId,
+    rooms: &BTreeSet<RoomId>,
+    now: Timestamp,
+    timing: Timing,
+) -> Result<Rooms, StoreError> {
+    let (unresolved, closed) =
+        try_join(tx.prepare_cached(UNRESOLVED), tx.prepare_cached(CLOSED_SERVICES)).await?;
+    let names: Vec<&str> = rooms.iter().map(RoomId::as_str).collect();
+    let (unresolved, closed) =
+        try_join(tx.query(&unresolved, &[&account.0, &names]), tx.query(&closed, &[&account.0, &names]))
+            .await?;
+    let unresolved = unresolved.iter().map(rows::conversation).collect::<Result<Vec<_>, _>>()?;
+    let closed = closed.iter().map(closed_service).collect::<Result<Vec<_>, _>>()?;
+    Ok(Rooms::new(now, timing, unresolved, closed))
+}
+
+fn closed_service(row: &Row) -> Result<(RoomId, ServiceId), StoreError> {
+    let service = ServiceId::parse(row.try_get("service_id")?);
+    let service = service.map_err(|e| StoreError::Broken("column service_id".into(), Some(e.into())))?;
+    Ok((rows::room(row)?, service))
+}
+
+/// Writes what the core changed.
+pub(super) async fn write(
+    tx: &Transaction<'_>,
+    account: AccountId,
+    now: Timestamp,
+    changes: &Changes,
+) -> Result<(), StoreError> {
+    add_queues(tx, account, changes).await?;
+    update(tx, account, &changes.updated).await?;
+    insert(tx, account, &changes.opened).await?;
+    add_closed_services(tx, account, now, &changes.closed_services).await?;
+    move_loads(tx, account, &changes.agents).await?;
+    for refund in &changes.refunds {
+        give_back(tx, account, refund).await?;
+    }
+    Ok(())
+}
+
+async fn add_queues(tx: &Transaction<'_>, account: AccountId, changes: &Changes) -> Result<(), StoreError> {
+    let changed = changes.opened.iter().chain(&changes.updated);
+    let inboxes: BTreeSet<Option<i64>> = changed.map(|one| one.inbox.map(|inbox| inbox.0)).collect();
+    if inboxes.is_empty() {
+        return Ok(());
+    }
+    let inboxes: Vec<Option<i64>> = inboxes.into_iter().collect();
+    let statement = tx.prepare_cached(ADD_QUEUES).await?;
+    tx.execute(&statement, &[&account.0, &inboxes]).await?;
+    Ok(())
+}
+
+async fn update(
+    tx: &Transaction<'_>,
+    account: AccountId,
+    changed: &[Conversation],
+) -> Result<(), StoreError> {
+    if changed.is_empty() {
+        return Ok(());
+    }
+    let statement = tx.prepare_cached(UPDATE).await?;
+    let c = Columns::of(changed);
+    tx.execute(
+        &statement,
+        &[
+            &account.0,
+            &c.id,
+            &c.inbox,
+            &c.state,
+            &c.agent,
+            &c.attempt,
+            &c.deadline_at,
+            &c.assigned_at,
+            &c.closed_at,
+            &c.closed_how,
+            &c.park_until,
+            &c.park_reason,
+            &c.last_activity_at,
+            &c.service,
+            &c.opened_with,
+            &c.verify_at,
+            &c.verify_seq,
+            &c.refused,
+            &c.turn_charge,
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+async fn insert(tx: &Transaction<'_>, account: AccountId, opened: &[Conversation]) -> Result<(), StoreError> {
+    if opened.is_empty() {
+        return Ok(());
+    }
+    let statement = tx.prepare_cached(INSERT).await?;
+    let c = Columns::of(opened);
+    tx.execute(
+        &statement,
+        &[
+            &account.0,
+            &c.room,
+            &c.inbox,
+            &c.origin,
+            &c.position,
+            &c.state,
+            &c.agent,
+            &c.deadline_at,
+            &c.assigned_at,
+            &c.closed_at,
+            &c.closed_how,
+            &c.park_until,
+            &c.park_reason,
+            &c.opened_at,
+            &c.last_activity_at,
+            &c.service,
+            &c.opened_with,
+            &c.verify_at,
+            &c.verify_seq,
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+async fn add_closed_services(
+    tx: &Transaction<'_>,
+    account: AccountId,
+    now: Timestamp,
+    closed: &[(RoomId, ServiceId)],
+) -> Result<(), StoreError> {
+    if closed.is_empty() {
+        return Ok(());
+    }
+    let statement = tx.prepare_cached(ADD_CLOSED_SERVICES).await?;
+    let rooms: Vec<&str> = closed.iter().map(|(room, _)| room.as_str()).collect();
+    let services: Vec<&str> = closed.iter().map(|(_, service)| service.as_str()).collect();
+    tx.execute(&statement, &[&account.0, &rooms, &services, &SystemTime::from(now)]).await?;
+    Ok(())
+}
+
+async fn move_loads(
+    tx: &Transaction<'_>,
+    account: AccountId,
+    moved: &BTreeMap<AgentId, AgentChange>,
+) -> Result<(), StoreError> {
+    if moved.is_empty() {
+        return Ok(());
+    }
+    let (add, change) = try_join(tx.prepare_cached(ADD_LOADS), tx.prepare_cached(MOVE_LOADS)).await?;
+    let agents: Vec<i64> = moved.keys().map(|agent| agent.0).collect();
+    let open: Vec<i32> = moved.values().map(|change| change.open).collect();
+    let assignments: Vec<i32> = moved.values().map(|change| change.assignments).collect();
+    try_join(
+        tx.execute(&add, &[&account.0, &agents]),
+        tx.execute(&change, &[&account.0, &agents, &open, &assignments]),
+    )
+    .await?;
+    Ok(())
+}
+
+async fn give_back(tx: &Transaction<'_>, account: AccountId, refund: &Refund) -> Result<(), StoreError> {
+    let statement = tx.prepare_cached(ROTATION_OF).await?;
+    let row = tx.query_one(&statement, &[&account.0, &refund.inbox.map(|inbox| inbox.0)]).await?;
+    let mut turns = rotation(&row)?;
+    turns.refund(refund.agent, refund.charge);
+    set_rotation(tx, row.try_get("id")?, &turns).await
+}
+
+pub(super) fn rotation(row: &Row) -> Result<Rotation, StoreError> {
+    let (agents, turns): (Vec<i64>, Vec<i64>) = (row.try_get("turn_agents")?, row.try_get("turns")?);
+    Ok(Rotation::from_stored(agents.into_iter().map(AgentId).zip(turns)))
+}
+
+pub(super) async fn set_rotation(
+    tx: &Transaction<'_>,
+    queue: i64,
+    turns: &Rotation,
+) -> Result<(), StoreError> {
+    let (agents, turns): (Vec<i64>, Vec<i64>) = turns.iter().map(|(agent, turn)| (agent.0, turn)).unzip();
+    let statement = tx.prepare_cached(SET_ROTATION).await?;
+    tx.execute(&statement, &[&queue, &agents, &turns]).await?;
+    Ok(())
+}
+
+impl PostgresStore {
+    /// Runs a core rule over the unresolved conversations of `rooms`, under the account's lock, and writes what it
+    /// changed.
+    pub(super) async fn with_rooms<T>(
+        &self,
+        tx: Transaction<'_>,
+        account: AccountId,
+        locked: &Locked,
+        rooms: &BTreeSet<RoomId>,
+        rule: impl FnOnce(&mut Rooms) -> T + Send,
+    ) -> Result<T, StoreError> {
+        let mut working_set = load(&tx, account, rooms, locked.now, self.timing).await?;
+        let answer = rule(&mut working_set);
+        write(&tx, account, locked.now, &working_set.finish()).await?;
+        tx.commit().await?;
+        Ok(answer)
+    }
+}
