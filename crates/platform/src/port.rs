@@ -103,6 +103,9 @@ pub enum PlatformError {
     /// Sent, or perhaps sent, and no answer that tells the outcome: verify before anything else.
     #[error("outcome unknown")]
     Unknown(#[source] UnknownOutcome),
+    /// This client, as configured, has no way to do that; the text says what is missing. Nothing was changed.
+    #[error("not possible: {0}")]
+    Unsupported(&'static str),
 }
 
 /// What the platform refused.

@@ -1,0 +1,5 @@
+mod client;
+mod faults;
+mod rooms;
+mod server;
+mod webhook;
