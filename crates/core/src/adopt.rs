@@ -3,7 +3,7 @@
 //! People assign, transfer and resolve in the dashboard at any time. Their choice wins and the ledger follows, so
 //! that resolves and transfers move loads whoever began the conversation.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use crate::{AgentId, ConversationId, InboxId, RoomId, State, Timestamp, rooms::Rooms};
 
@@ -37,8 +37,9 @@ impl Rooms {
     /// settle window before the listing: the platform's list may still hold those.
     pub fn adopt(&mut self, listing: &Listing, closed_recently: &HashSet<RoomId>) -> Adopted {
         let mut adopted = Adopted::default();
-        let mut listed: HashMap<&RoomId, Option<InboxId>> = HashMap::with_capacity(listing.rooms.len());
-        listed.extend(listing.rooms.iter().map(|(room, inbox)| (room, *inbox)));
+        // Each room once, and always in the same order: the ledger numbers conversations as they are opened.
+        let listed: BTreeMap<&RoomId, Option<InboxId>> =
+            listing.rooms.iter().map(|(room, inbox)| (room, *inbox)).collect();
         for (room, inbox) in &listed {
             self.adopt_room(room, *inbox, listing, closed_recently, &mut adopted);
         }
@@ -49,7 +50,6 @@ impl Rooms {
             })
             .map(|(_, id, room)| (id, room.clone()))
             .collect();
-        adopted.elsewhere.sort();
         adopted.missing.sort();
         adopted
     }

@@ -4,7 +4,6 @@
 //! nobody can take now is passed over and holds nobody up: everyone eligible for a later one was out of reach for it.
 
 use std::{
-    cmp::Ordering,
     collections::{BTreeMap, HashMap},
     sync::Arc,
 };
@@ -13,7 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Agent, AgentId, AgentLoad, ConversationId, InboxId, Park, ParkReason, Policy, RoomId, Roster, Seq,
-    Strategy, Timestamp, rotation::Rotation,
+    Strategy, Timestamp,
+    rotation::Rotation,
+    seat::{Candidates, Seat},
 };
 
 /// Everything a decision looks at.
@@ -28,6 +29,7 @@ pub struct Snapshot {
     /// Heads of the queues, ascending by position.
     pub waiting: Vec<Head>,
     /// The rotation of each queue, by inbox. Only read by [`Strategy::RoundRobin`].
+    #[serde(with = "pairs")]
     pub rotations: BTreeMap<Option<InboxId>, Rotation>,
     /// Most conversations to give out in this round.
     pub limit: u32,
@@ -64,7 +66,7 @@ pub struct Decision {
     pub outcome: Outcome,
     /// Why each other agent was not chosen.
     pub rejected: Rejections,
-    /// The queue's rotation after this decision; on the last decision of each queue that turned.
+    /// The queue's rotation after this decision; on the last reservation of each queue.
     pub rotation: Option<(Option<InboxId>, Rotation)>,
 }
 
@@ -112,21 +114,48 @@ pub enum Rejection {
     NotPreferred,
 }
 
-/// Agents and why each was rejected.
+/// Agents and why each was rejected. Worked out when asked for: all decisions of a round share what they rest on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rejections {
-    /// Rejected for the whole inbox; shared by every decision about it.
-    standing: Arc<[(AgentId, Rejection)]>,
-    /// Rejected for this conversation at this moment.
-    momentary: Vec<(AgentId, Rejection)>,
+    standing: Arc<Standing>,
+    /// For each seat its agent, and after how many decisions of the round it was full.
+    filled: Arc<[(AgentId, u32)]>,
+    /// Which decision of the round this is.
+    turn: u32,
+    /// Eligible otherwise, but refused by the platform for this conversation.
+    refused: Vec<AgentId>,
+    chosen: Option<AgentId>,
 }
 
 impl Rejections {
     /// Every rejected agent with the reason.
     pub fn iter(&self) -> impl Iterator<Item = (AgentId, Rejection)> + '_ {
-        self.standing.iter().chain(&self.momentary).copied()
+        let eligible = self.standing.eligible.iter().map(|&index| self.filled[index]);
+        let others = eligible.filter_map(|(agent, filled_at)| {
+            let why = if self.refused.contains(&agent) {
+                Rejection::Refused
+            } else if filled_at <= self.turn {
+                Rejection::Full
+            } else {
+                Rejection::NotPreferred
+            };
+            (self.chosen != Some(agent)).then_some((agent, why))
+        });
+        self.standing.rejected.iter().copied().chain(others)
     }
 }
+
+/// Who may serve an inbox at all, apart from load. Seats by index, ascending.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Standing {
+    rejected: Vec<(AgentId, Rejection)>,
+    eligible: Vec<usize>,
+    /// Some agent would be eligible if only the platform told us more.
+    unknown: bool,
+}
+
+/// When a seat is full that has room until the round ends.
+const NEVER: u32 = u32::MAX;
 
 /// Decides over the waiting conversations of `snapshot`, in order, until the limit or the last free slot is spent.
 ///
@@ -135,14 +164,14 @@ impl Rejections {
 #[must_use]
 pub fn decide(snapshot: &Snapshot, policy: &Policy, now: Timestamp) -> Vec<Decision> {
     let mut round = Round::new(snapshot, policy, now);
-    let mut decisions = Vec::new();
+    let mut decisions = Vec::with_capacity(snapshot.waiting.len());
     for head in &snapshot.waiting {
-        if round.left == 0 || round.desk.iter().all(|seat| !seat.has_room()) {
+        if round.left == 0 || round.with_room == 0 {
             break;
         }
         decisions.push(round.decide(head));
     }
-    round.attach_rotations(&mut decisions, &snapshot.waiting);
+    round.complete(&mut decisions, &snapshot.waiting);
     decisions
 }
 
@@ -157,7 +186,7 @@ pub fn free_slots(
     if is_stale(roster, policy, now) {
         return 0;
     }
-    let seats = roster.agents.iter().map(|agent| Seat::new(agent, loads, policy));
+    let seats = roster.agents.iter().map(|agent| Seat::new(agent, loads, policy, now));
     seats.fold(0, |slots, seat| slots.saturating_add(seat.free()))
 }
 
@@ -171,86 +200,26 @@ pub fn explain(
 ) -> Vec<(AgentId, Option<Rejection>)> {
     let round = Round::new(snapshot, policy, now);
     let answer = snapshot.answers.0.get(&head.room);
-    let verdict =
-        |seat: &Seat<'_>| round.stands(seat, head.inbox, answer).or_else(|| refusal(seat, head, now));
-    round
-        .desk
-        .iter()
-        .map(|seat| (seat.agent.id, verdict(seat).or((!seat.has_room()).then(|| seat.shut()))))
-        .collect()
+    let verdict = |seat: &Seat<'_>| {
+        let refused = || is_refused(head, seat.agent.id, now).then_some(Rejection::Refused);
+        let full = || (!seat.has_room()).then_some(Rejection::Full);
+        round.stands(seat, head.inbox, answer).or_else(refused).or_else(full)
+    };
+    round.desk.iter().map(|seat| (seat.agent.id, verdict(seat))).collect()
 }
 
 fn is_stale(roster: &Roster, policy: &Policy, now: Timestamp) -> bool {
     now.since(roster.polled_at) > policy.staleness_max
 }
 
-fn refusal(seat: &Seat<'_>, head: &Head, now: Timestamp) -> Option<Rejection> {
-    let refused = head.refused.iter().any(|(agent, until)| *agent == seat.agent.id && *until > now);
-    refused.then_some(Rejection::Refused)
+fn is_refused(head: &Head, agent: AgentId, now: Timestamp) -> bool {
+    head.refused.iter().any(|(refused, until)| *refused == agent && *until > now)
 }
 
-/// An agent and their work, as the round goes on.
-#[derive(Debug, Clone)]
-struct Seat<'a> {
-    agent: &'a Agent,
-    /// Fails every conversation alike.
-    barred: Option<Rejection>,
-    /// Open conversations; `None` is unknown.
-    load: Option<u32>,
-    capacity: u32,
-    assignments: u32,
-    last_assigned_at: Option<Timestamp>,
-}
-
-impl<'a> Seat<'a> {
-    fn new(agent: &'a Agent, loads: &BTreeMap<AgentId, AgentLoad>, policy: &Policy) -> Self {
-        let none = AgentLoad::none(agent.id);
-        let load = loads.get(&agent.id).unwrap_or(&none);
-        let barred = if !policy.roles.contains(&agent.role) {
-            Some(Rejection::Role)
-        } else if agent.forced_offline {
-            Some(Rejection::ForcedOffline)
-        } else if !policy.presences.contains(&agent.presence) {
-            Some(Rejection::Presence)
-        } else {
-            None
-        };
-        Self {
-            agent,
-            barred,
-            load: load.effective(agent),
-            capacity: policy.capacity.unwrap_or(u32::MAX),
-            assignments: load.assignments_since(agent.online_since),
-            last_assigned_at: load.last_assigned_at,
-        }
-    }
-
-    fn free(&self) -> u32 {
-        match (self.barred, self.load) {
-            (None, Some(load)) => self.capacity.saturating_sub(load),
-            // An answer for a room may yet tell the load: worth a look, so never counted as nothing.
-            (None, None) => 1,
-            (Some(_), _) => 0,
-        }
-    }
-
-    fn has_room(&self) -> bool {
-        self.free() > 0
-    }
-
-    /// Why a seat without room is shut.
-    fn shut(&self) -> Rejection {
-        self.barred.unwrap_or(Rejection::Full)
-    }
-}
-
-/// Who may serve an inbox at all, apart from load.
-#[derive(Debug, Clone)]
-struct Standing {
-    rejected: Arc<[(AgentId, Rejection)]>,
-    eligible: Vec<usize>,
-    /// Some agent would be eligible if only the platform told us more.
-    unknown: bool,
+/// The conversations that the same agents may serve.
+struct Queue {
+    standing: Arc<Standing>,
+    candidates: Candidates,
 }
 
 struct Round<'a> {
@@ -259,53 +228,59 @@ struct Round<'a> {
     now: Timestamp,
     stale: bool,
     desk: Vec<Seat<'a>>,
-    standings: HashMap<Option<InboxId>, Arc<Standing>>,
+    /// See [`Rejections`].
+    filled: Vec<(AgentId, u32)>,
+    with_room: usize,
+    queues: HashMap<Option<InboxId>, Queue>,
     rotations: BTreeMap<Option<InboxId>, Rotation>,
+    turn: u32,
     left: u32,
 }
 
 impl<'a> Round<'a> {
     fn new(snapshot: &'a Snapshot, policy: &'a Policy, now: Timestamp) -> Self {
+        let desk = Seat::desk(&snapshot.roster.agents, &snapshot.loads, &snapshot.answers, policy, now);
+        let filled_at = |seat: &Seat<'_>| if seat.has_room() { NEVER } else { 0 };
         Self {
             snapshot,
             policy,
             now,
             stale: is_stale(&snapshot.roster, policy, now),
-            desk: snapshot
-                .roster
-                .agents
-                .iter()
-                .map(|agent| Seat::new(agent, &snapshot.loads, policy))
-                .collect(),
-            standings: HashMap::new(),
+            filled: desk.iter().map(|seat| (seat.agent.id, filled_at(seat))).collect(),
+            with_room: desk.iter().filter(|seat| seat.has_room()).count(),
+            desk,
+            queues: HashMap::new(),
             rotations: BTreeMap::new(),
+            turn: 0,
             left: snapshot.limit,
         }
     }
 
     fn decide(&mut self, head: &Head) -> Decision {
-        let standing = self.standing(head);
-        let mut momentary = Vec::new();
-        let mut pool = Vec::with_capacity(standing.eligible.len());
-        for &index in &standing.eligible {
-            let seat = &self.desk[index];
-            match refusal(seat, head, self.now) {
-                Some(why) => momentary.push((seat.agent.id, why)),
-                None if seat.has_room() => pool.push(index),
-                None => momentary.push((seat.agent.id, Rejection::Full)),
-            }
-        }
-        let outcome = match self.choose(head.inbox, &pool) {
-            Some((index, turn_charge)) => {
-                let others = pool.iter().filter(|&&other| other != index);
-                momentary.extend(others.map(|&other| (self.desk[other].agent.id, Rejection::NotPreferred)));
-                self.reserve(index, turn_charge)
-            }
+        let (key, answer) = (head.inbox, self.snapshot.answers.0.get(&head.room));
+        let known = if answer.is_none() { self.queues.remove(&key) } else { None };
+        let mut queue = known.unwrap_or_else(|| self.queue(key, answer));
+        let standing = queue.standing.clone();
+        let outcome = match self.choose(head, &mut queue) {
+            Some((index, turn_charge)) => self.reserve(index, turn_charge),
             None if standing.unknown => Outcome::Ask,
             None => self.passed_over(head, &standing),
         };
-        let rejected = Rejections { standing: standing.rejected.clone(), momentary };
+        if answer.is_none() {
+            self.queues.insert(key, queue);
+        }
+        let rejected = self.rejections(head, standing, outcome);
+        self.turn += 1;
         Decision { conversation: head.conversation, outcome, rejected, rotation: None }
+    }
+
+    fn rejections(&self, head: &Head, standing: Arc<Standing>, outcome: Outcome) -> Rejections {
+        let chosen = match outcome {
+            Outcome::Reserve { agent, .. } => Some(agent),
+            Outcome::Pass | Outcome::Ask | Outcome::Park(_) => None,
+        };
+        let refused = head.refused.iter().filter(|(_, until)| *until > self.now).map(|(agent, _)| *agent);
+        Rejections { standing, filled: Arc::default(), turn: self.turn, refused: refused.collect(), chosen }
     }
 
     /// A conversation all of whose agents were refused for it sits out until the first of them may be tried again.
@@ -325,73 +300,45 @@ impl<'a> Round<'a> {
     }
 
     fn reserve(&mut self, index: usize, turn_charge: i64) -> Outcome {
-        let now = self.now;
         let seat = &mut self.desk[index];
-        seat.load = seat.load.map(|load| load + 1);
-        seat.assignments += 1;
-        seat.last_assigned_at = Some(now);
+        seat.take(self.now);
+        if !seat.has_room() {
+            self.filled[index].1 = self.turn + 1;
+            self.with_room -= 1;
+        }
         self.left -= 1;
         Outcome::Reserve { agent: seat.agent.id, turn_charge }
     }
 
-    fn choose(&mut self, inbox: Option<InboxId>, pool: &[usize]) -> Option<(usize, i64)> {
+    fn choose(&mut self, head: &Head, queue: &mut Queue) -> Option<(usize, i64)> {
+        let (desk, now) = (&self.desk, self.now);
         match self.policy.strategy {
             Strategy::Balanced => {
-                let best =
-                    pool.iter().copied().min_by(|&a, &b| self.balance(&self.desk[a], &self.desk[b]))?;
+                let best = queue.candidates.best(desk, |agent| is_refused(head, agent, now))?;
                 Some((best, 0))
             }
             Strategy::RoundRobin => {
-                let rotations = &self.snapshot.rotations;
+                let stored = &self.snapshot.rotations;
                 let rotation = self
                     .rotations
-                    .entry(inbox)
-                    .or_insert_with(|| rotations.get(&inbox).cloned().unwrap_or_default());
-                let (agent, charge) =
-                    rotation.choose(pool.iter().map(|&index| (self.desk[index].agent.id, 1)))?;
-                let index = pool.iter().copied().find(|&index| self.desk[index].agent.id == agent)?;
+                    .entry(head.inbox)
+                    .or_insert_with(|| stored.get(&head.inbox).cloned().unwrap_or_default());
+                let seats = queue.standing.eligible.iter().map(|&index| &desk[index]);
+                let pool = seats.filter(|seat| seat.has_room() && !is_refused(head, seat.agent.id, now));
+                let (agent, charge) = rotation.choose(pool.map(|seat| (seat.agent.id, 1)))?;
+                let index = desk.binary_search_by_key(&agent, |seat| seat.agent.id).ok()?;
                 Some((index, charge))
             }
         }
     }
 
-    /// Orders two seats that both have room: the one to prefer comes first.
-    fn balance(&self, a: &Seat<'_>, b: &Seat<'_>) -> Ordering {
-        let fill =
-            |seat: &Seat<'_>, by: &Seat<'_>| u64::from(seat.load.unwrap_or(0)) * u64::from(by.capacity);
-        let online_ms = |seat: &Seat<'_>| {
-            seat.agent.online_since.map_or(0, |since| self.now.since(since).as_millis()).max(1)
+    fn queue(&self, inbox: Option<InboxId>, answer: Option<&Vec<Agent>>) -> Queue {
+        let standing = self.stand(inbox, answer);
+        let candidates = match self.policy.strategy {
+            Strategy::Balanced => Candidates::new(&self.desk, &standing.eligible),
+            Strategy::RoundRobin => Candidates::default(),
         };
-        let pace = |seat: &Seat<'_>, by: &Seat<'_>| u128::from(seat.assignments) * online_ms(by);
-        fill(a, b)
-            .cmp(&fill(b, a))
-            .then_with(|| pace(a, b).cmp(&pace(b, a)))
-            .then_with(|| a.last_assigned_at.cmp(&b.last_assigned_at))
-            .then_with(|| a.agent.id.cmp(&b.agent.id))
-    }
-
-    fn standing(&mut self, head: &Head) -> Arc<Standing> {
-        if let Some(answer) = self.snapshot.answers.0.get(&head.room) {
-            self.learn_loads(answer);
-            return Arc::new(self.stand(head.inbox, Some(answer)));
-        }
-        if let Some(standing) = self.standings.get(&head.inbox) {
-            return standing.clone();
-        }
-        let standing = Arc::new(self.stand(head.inbox, None));
-        self.standings.insert(head.inbox, standing.clone());
-        standing
-    }
-
-    /// An answer for a room also tells loads the roster did not.
-    fn learn_loads(&mut self, answer: &[Agent]) {
-        for told in answer {
-            let seat = self.desk.iter_mut().find(|seat| seat.agent.id == told.id && seat.load.is_none());
-            let Some(seat) = seat else { continue };
-            let none = AgentLoad::none(told.id);
-            let known = self.snapshot.loads.get(&told.id).unwrap_or(&none);
-            seat.load = told.reported_load.map(|reported| known.open + known.excess(reported));
-        }
+        Queue { standing: standing.into(), candidates }
     }
 
     fn stand(&self, inbox: Option<InboxId>, answer: Option<&Vec<Agent>>) -> Standing {
@@ -408,7 +355,7 @@ impl<'a> Round<'a> {
                 }
             }
         }
-        Standing { rejected: rejected.into(), eligible, unknown }
+        Standing { rejected, eligible, unknown }
     }
 
     /// Why `seat` may serve no conversation of `inbox`, load apart.
@@ -435,11 +382,39 @@ impl<'a> Round<'a> {
         seat.load.is_none().then_some(Rejection::LoadUnknown)
     }
 
-    fn attach_rotations(self, decisions: &mut [Decision], heads: &[Head]) {
+    /// Adds to the decisions what only the end of the round tells.
+    fn complete(self, decisions: &mut [Decision], heads: &[Head]) {
+        let filled: Arc<[_]> = self.filled.into();
         let mut turned = self.rotations;
         for (decision, head) in decisions.iter_mut().zip(heads).rev() {
-            decision.rotation = turned.remove_entry(&head.inbox);
+            decision.rejected.filled = filled.clone();
+            if matches!(decision.outcome, Outcome::Reserve { .. }) {
+                decision.rotation = turned.remove_entry(&head.inbox);
+            }
         }
+    }
+}
+
+/// Maps as lists of pairs, since not every format takes a key that is not text.
+mod pairs {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<K: Serialize, V: Serialize, S: Serializer>(
+        map: &BTreeMap<K, V>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(map)
+    }
+
+    pub fn deserialize<'de, K, V, D>(deserializer: D) -> Result<BTreeMap<K, V>, D::Error>
+    where
+        K: Deserialize<'de> + Ord,
+        V: Deserialize<'de>,
+        D: Deserializer<'de>,
+    {
+        Ok(Vec::deserialize(deserializer)?.into_iter().collect())
     }
 }
 

@@ -45,6 +45,7 @@ number_id!(
 );
 number_id!(
     /// A place in an account's order of acceptance. Later is larger; gaps are normal.
+    #[derive(Default)]
     Seq
 );
 

@@ -15,6 +15,7 @@ pub mod policy;
 pub mod rooms;
 pub mod roster;
 pub mod rotation;
+mod seat;
 pub mod settle;
 pub mod time;
 

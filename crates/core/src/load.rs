@@ -38,8 +38,12 @@ impl AgentLoad {
         if agent.listed {
             return Some(self.open);
         }
-        let reported = agent.reported_load?;
-        Some(self.open + self.excess(reported))
+        Some(self.believing(agent.reported_load?))
+    }
+
+    /// What the agent is taken to hold when the platform counts `reported`.
+    pub(crate) fn believing(&self, reported: u32) -> u32 {
+        self.open + self.excess(reported)
     }
 
     /// How far `reported` exceeds everything the ledger can explain. Above zero: list the agent's rooms.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Presence, Role};
+use crate::{Agent, Presence, Role};
 
 /// An assignment policy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +19,14 @@ pub struct Policy {
     pub presences: Vec<Presence>,
     /// A roster older than this assigns to nobody.
     pub staleness_max: Duration,
+}
+
+impl Policy {
+    /// Whether an agent is at their desk and of a kind that is dealt conversations, membership and load apart.
+    #[must_use]
+    pub fn deals_to(&self, agent: &Agent) -> bool {
+        self.roles.contains(&agent.role) && !agent.forced_offline && self.presences.contains(&agent.presence)
+    }
 }
 
 impl Default for Policy {

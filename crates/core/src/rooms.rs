@@ -123,17 +123,24 @@ impl Rooms {
     }
 
     fn allocate(&mut self, event: &Event, inbox: Option<InboxId>, latest: Option<&LatestService>) {
+        let before = resolved_id(latest);
+        if let Some(service) = before {
+            // Its resolve may come after this event, and must not close the session that follows.
+            self.remember_closed(&event.room, service);
+        }
+        let ongoing = self.ongoing(&event.room, latest);
         let Some(index) = self.open.get(&event.room).copied() else {
             self.open_new(event.room.clone(), event.seq, event.received_at, inbox, latest);
             return;
         };
-        let before = resolved_id(latest);
         let settle = self.timing.settle_window;
         let conversation = self.change(index);
         conversation.last_activity_at = conversation.last_activity_at.max(event.received_at);
         conversation.inbox = conversation.inbox.or(inbox);
         let State::Assigned { at, .. } = conversation.state else {
-            learn_service(conversation, latest);
+            // Named as over while the customer waits: they wait in the next session by now.
+            conversation.service =
+                conversation.service.take().filter(|ours| Some(ours) != before).or(ongoing);
             return;
         };
         if before.is_some() && before == conversation.service.as_ref() {
@@ -144,11 +151,13 @@ impl Rooms {
         }
         let same_session = before.is_some() && before == conversation.opened_with.as_ref();
         let sent_before_assignment = event.received_at < at;
-        if !same_session && !sent_before_assignment && conversation.verify_at.is_none() {
+        if sent_before_assignment {
+            conversation.service = conversation.service.take().or(ongoing);
+        } else if !same_session && conversation.verify_at.is_none() {
+            // The session it names may be ours or the next: learn nothing from it.
             conversation.verify_at = Some(event.received_at + settle);
             conversation.verify_seq = Some(event.seq);
         }
-        learn_service(conversation, latest);
     }
 
     fn resolve(&mut self, event: &Event, service: Option<&ServiceId>) {
@@ -157,19 +166,18 @@ impl Rooms {
         {
             return;
         }
-        let Some(index) = self.open.get(&event.room).copied() else { return };
-        let conversation = self.change(index);
-        let names_another = |known: &Option<ServiceId>| known.is_some() && known.as_ref() != service;
-        if service.is_some()
-            && (conversation.opened_with.as_ref() == service || names_another(&conversation.service))
-        {
+        let Some((index, ours)) = self.open_in(&event.room) else { return };
+        let names_another = ours.service.is_some() && ours.service.as_ref() != service;
+        if service.is_some() && (names_another || ours.opened_with.as_ref() == service) {
             return;
         }
+        let conversation = self.change(index);
         conversation.service = conversation.service.take().or_else(|| service.cloned());
         let (inbox, reopened_by) =
             (conversation.inbox, conversation.verify_seq.filter(|_| conversation.is_assigned()));
         let wrote_at = conversation.last_activity_at;
         let latest = conversation.service.clone().map(|id| LatestService { id, resolved: true });
+        self.remember_session(index);
         self.close(index, Closed::Resolved);
         if let Some(seq) = reopened_by {
             // A customer's message came after the assignment and before this resolve. It may belong to the next
@@ -198,14 +206,14 @@ impl Rooms {
                 | State::Assigned { .. }
                 | State::Resolved { .. } => None,
             });
-        let mut conversation = Conversation {
+        let conversation = Conversation {
             inbox,
             opened_at,
             last_activity_at: opened_at,
+            service: self.ongoing(&room, latest),
             opened_with: resolved_id(latest).cloned(),
             ..Conversation::blank(room, position, Origin::Event, State::Waiting { park })
         };
-        learn_service(&mut conversation, latest);
         self.insert(conversation, true);
     }
 
@@ -224,36 +232,30 @@ impl Rooms {
 
     /// Ends a conversation, or lets it end when the call under way settles.
     pub(crate) fn close(&mut self, index: usize, how: Closed) {
-        let now = self.now;
         let conversation = self.change(index);
-        let room = conversation.room.clone();
         match conversation.state {
             State::Reserved { agent, deadline } => {
                 conversation.state = State::Closing { agent, deadline };
+                let room = conversation.room.clone();
                 self.open.remove(&room);
                 self.closing.insert(room, index);
             }
             State::Assigned { agent, .. } => {
-                conversation.state = State::Resolved { at: now, how };
-                conversation.verify_at = None;
-                self.agents.entry(agent).or_default().open -= 1;
-                self.open.remove(&room);
+                self.count(agent, -1, 0);
+                self.end(index, how);
             }
-            State::Waiting { .. } => {
-                conversation.state = State::Resolved { at: now, how };
-                self.open.remove(&room);
-            }
+            State::Waiting { .. } => self.end(index, how),
             State::Closing { .. } | State::Resolved { .. } => {}
         }
     }
 
-    /// Ends a conversation whose slot was held for a call that has settled.
-    pub(crate) fn close_settled(&mut self, index: usize, agent: AgentId, how: Closed) {
+    /// Ends a conversation whose slot, if it held one, is counted as free.
+    pub(crate) fn end(&mut self, index: usize, how: Closed) {
         let now = self.now;
         let conversation = self.change(index);
         conversation.state = State::Resolved { at: now, how };
+        conversation.verify_at = None;
         let room = conversation.room.clone();
-        self.agents.entry(agent).or_default().open -= 1;
         if self.open.get(&room) == Some(&index) {
             self.open.remove(&room);
         }
@@ -293,6 +295,21 @@ impl Rooms {
             self.newly_closed.push((room.clone(), service.clone()));
         }
         is_new
+    }
+
+    /// Notes that the session of the conversation at `index` is over, as far as it has a name.
+    pub(crate) fn remember_session(&mut self, index: usize) {
+        let Conversation { room, service, .. } = &self.conversations[index].conversation;
+        if let (room, Some(service)) = (room.clone(), service.clone()) {
+            self.remember_closed(&room, &service);
+        }
+    }
+
+    /// The session that `latest` says is under way, unless it is known to be over.
+    fn ongoing(&self, room: &RoomId, latest: Option<&LatestService>) -> Option<ServiceId> {
+        let service = latest.filter(|session| !session.resolved).map(|session| session.id.clone())?;
+        let named = (room.clone(), service);
+        (!self.closed_services.contains(&named)).then_some(named.1)
     }
 
     /// The conversation with this number, and where it stands in the set.
@@ -352,13 +369,4 @@ pub const UNNUMBERED: ConversationId = ConversationId(0);
 
 fn resolved_id(latest: Option<&LatestService>) -> Option<&ServiceId> {
     latest.filter(|service| service.resolved).map(|service| &service.id)
-}
-
-/// An unresolved latest session is the one the conversation is.
-fn learn_service(conversation: &mut Conversation, latest: Option<&LatestService>) {
-    if let Some(LatestService { id, resolved: false }) = latest
-        && conversation.service.is_none()
-    {
-        conversation.service = Some(id.clone());
-    }
 }

@@ -9,34 +9,39 @@ use serde::{Deserialize, Serialize};
 
 use crate::AgentId;
 
-/// How far each agent is from a turn; larger is nearer.
+/// How far each agent is from a turn; larger is nearer. Ascending by agent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Rotation(BTreeMap<AgentId, i64>);
+pub struct Rotation(Vec<(AgentId, i64)>);
 
 impl Rotation {
     /// A rotation as stored.
     #[must_use]
     pub fn from_stored(turns: impl IntoIterator<Item = (AgentId, i64)>) -> Self {
-        Self(turns.into_iter().collect())
+        Self(BTreeMap::from_iter(turns).into_iter().collect())
     }
 
     /// Each agent and how far they are from a turn, ascending by agent.
     pub fn iter(&self) -> impl Iterator<Item = (AgentId, i64)> + '_ {
-        self.0.iter().map(|(agent, turn)| (*agent, *turn))
+        self.0.iter().copied()
     }
 
-    /// Chooses among `pool` (agent and weight) and charges the turn. Returns the agent and the charge, or `None`
-    /// for an empty pool. Ties go to the lowest id.
+    /// Chooses among `pool` (agent and weight, ascending by agent) and charges the turn. Returns the agent and the
+    /// charge, or `None` for an empty pool. Ties go to the lowest id.
     pub fn choose(&mut self, pool: impl IntoIterator<Item = (AgentId, u32)>) -> Option<(AgentId, i64)> {
         let mut total = 0;
         let mut best: Option<(i64, AgentId)> = None;
+        let mut from = 0;
         for (agent, weight) in pool {
-            let turn = self.0.entry(agent).or_insert(0);
+            // Both run in the same order, so one walk over the rotation meets every agent of the pool.
+            from += self.0[from..].iter().take_while(|(other, _)| *other < agent).count();
+            if self.0.get(from).is_none_or(|(other, _)| *other != agent) {
+                self.0.insert(from, (agent, 0));
+            }
+            let turn = &mut self.0[from].1;
             *turn += i64::from(weight);
             total += i64::from(weight);
-            let nearer = best.is_none_or(|(most, who)| (*turn, who) > (most, agent));
-            if nearer {
+            if best.is_none_or(|(most, _)| *turn > most) {
                 best = Some((*turn, agent));
             }
         }
@@ -47,7 +52,10 @@ impl Rotation {
 
     /// Gives a turn back.
     pub fn refund(&mut self, agent: AgentId, charge: i64) {
-        *self.0.entry(agent).or_insert(0) += charge;
+        match self.0.binary_search_by_key(&agent, |(other, _)| *other) {
+            Ok(index) => self.0[index].1 += charge,
+            Err(index) => self.0.insert(index, (agent, charge)),
+        }
     }
 }
 

@@ -60,7 +60,14 @@ impl Rooms {
         match conversation.state {
             State::Reserved { agent, .. } => self.settle_reserved(index, agent, settlement.verdict),
             // Resolved meanwhile: whatever the call did, the session is over and the slot comes free.
-            State::Closing { agent, .. } => self.close_settled(index, agent, Closed::Resolved),
+            State::Closing { agent, .. } => {
+                if settlement.verdict == Verdict::Assigned {
+                    self.count(agent, -1, 0);
+                } else {
+                    self.give_back(index, agent);
+                }
+                self.end(index, Closed::Resolved);
+            }
             State::Waiting { .. } | State::Assigned { .. } | State::Resolved { .. } => return Settled::Stale,
         }
         Settled::Applied
@@ -74,7 +81,11 @@ impl Rooms {
                 conversation.state = State::Assigned { agent, at };
                 conversation.refused.clear();
             }
-            Verdict::Closed(how) => self.close_settled(index, agent, how),
+            Verdict::Closed(how) => {
+                self.give_back(index, agent);
+                self.remember_if_resolved(index, how);
+                self.end(index, how);
+            }
             Verdict::Released { refused } => self.release(index, agent, refused),
         }
     }
@@ -87,11 +98,20 @@ impl Rooms {
         if refused {
             conversation.refused.push((agent, until));
         }
-        let refund = Refund {
-            inbox: conversation.inbox,
-            agent,
-            charge: std::mem::take(&mut conversation.turn_charge),
-        };
+        self.give_back(index, agent);
+    }
+
+    fn remember_if_resolved(&mut self, index: usize, how: Closed) {
+        if how == Closed::Resolved {
+            self.remember_session(index);
+        }
+    }
+
+    /// Frees a slot that came to nothing: no conversation was given, no turn was had.
+    fn give_back(&mut self, index: usize, agent: AgentId) {
+        let conversation = self.change(index);
+        let charge = std::mem::take(&mut conversation.turn_charge);
+        let refund = Refund { inbox: conversation.inbox, agent, charge };
         self.count(agent, -1, -1);
         self.refund(refund);
     }
@@ -110,7 +130,10 @@ impl Rooms {
                 let conversation = self.change(index);
                 (conversation.verify_at, conversation.verify_seq) = (None, None);
             }
-            Seen::Over(how) => self.close(index, how),
+            Seen::Over(how) => {
+                self.remember_if_resolved(index, how);
+                self.close(index, how);
+            }
             Seen::Waiting => match (reopened_by, origin) {
                 (Some(seq), _) => {
                     self.close(index, Closed::Resolved);

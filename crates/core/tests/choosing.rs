@@ -1,0 +1,135 @@
+//! Which of the agents who may take a conversation gets it.
+
+use std::collections::BTreeMap;
+
+use sebastian_core::{
+    Agent, AgentId, AgentLoad, Decision, Head, InboxId, Outcome, Policy, Rotation, Snapshot, Strategy,
+    Timestamp, decide,
+};
+
+use crate::support::*;
+
+fn round_robin(snapshot: &Snapshot) -> Vec<Decision> {
+    decide(snapshot, &Policy { strategy: Strategy::RoundRobin, ..Policy::default() }, NOW)
+}
+
+fn chosen(decisions: &[Decision]) -> Vec<i64> {
+    let agent = |decision: &Decision| match decision.outcome {
+        Outcome::Reserve { agent, .. } => Some(agent.0),
+        Outcome::Pass | Outcome::Ask | Outcome::Park(_) => None,
+    };
+    decisions.iter().filter_map(agent).collect()
+}
+
+fn online_for(id: i64, hours: u32) -> Agent {
+    Agent { online_since: Some(NOW - 3600 * hours * SECOND), ..agent(id) }
+}
+
+/// What the ledger knows of an agent of [`online_for`] who was given `assignments` since then.
+fn shift(agent: &Agent, assignments: u32, last_assigned_at: Option<Timestamp>) -> (AgentId, AgentLoad) {
+    let none = AgentLoad::none(agent.id);
+    let load =
+        AgentLoad { shift: agent.online_since, shift_assignments: assignments, last_assigned_at, ..none };
+    (agent.id, load)
+}
+
+#[test]
+fn balanced_fills_the_emptiest_first_and_evenly() {
+    let mut snapshot = snapshot((1..=3).map(agent), (1..=6).map(head).collect());
+    snapshot.loads = BTreeMap::from([load(1, 2), load(2, 1)]);
+
+    assert_eq!(outcomes(&snapshot), [to(3), to(2), to(3), to(1), to(2), to(3)]);
+}
+
+#[test]
+fn balanced_prefers_fewer_assignments_an_hour_online() {
+    let (long, short) = (online_for(1, 8), online_for(2, 1));
+    let mut snapshot = snapshot([long.clone(), short.clone()], vec![head(1)]);
+
+    snapshot.loads = BTreeMap::from([shift(&long, 8, None), shift(&short, 2, None)]);
+
+    assert_eq!(outcomes(&snapshot), [to(1)]);
+}
+
+#[test]
+fn balanced_forgets_the_assignments_of_an_earlier_shift() {
+    let (busy_yesterday, today) = (online_for(1, 1), online_for(2, 1));
+    let mut snapshot = snapshot([busy_yesterday.clone(), today.clone()], vec![head(1)]);
+    let (_, earlier) = shift(&online_for(1, 20), 90, None);
+
+    snapshot.loads = BTreeMap::from([(ANA, earlier), shift(&today, 1, None)]);
+
+    assert_eq!(outcomes(&snapshot), [to(1)]);
+}
+
+#[test]
+fn balanced_then_prefers_the_one_who_waited_longest() {
+    let agents = [online_for(1, 1), online_for(2, 1)];
+    let mut snapshot = snapshot(agents.clone(), vec![head(1)]);
+
+    snapshot.loads = BTreeMap::from([
+        shift(&agents[0], 1, Some(NOW - SECOND)),
+        shift(&agents[1], 1, Some(NOW - 2 * SECOND)),
+    ]);
+
+    assert_eq!(outcomes(&snapshot), [to(2)]);
+}
+
+#[test]
+fn round_robin_takes_turns_and_goes_on_where_it_stopped() {
+    let mut snapshot = snapshot((1..=3).map(agent), (1..=4).map(head).collect());
+    let first = round_robin(&snapshot);
+    assert_eq!(chosen(&first), [1, 2, 3, 1]);
+
+    snapshot.rotations.extend(first.into_iter().filter_map(|decision| decision.rotation));
+    snapshot.waiting = (5..=7).map(head).collect();
+
+    assert_eq!(chosen(&round_robin(&snapshot)), [2, 3, 1]);
+}
+
+#[test]
+fn round_robin_reports_each_queues_rotation_once_with_its_last_turn() {
+    let elsewhere = |n| Head { inbox: Some(SUPPORT), ..head(n) };
+    let both = |id| Agent { inboxes: Some(vec![SALES, SUPPORT]), ..agent(id) };
+    let waiting = vec![head(1), elsewhere(2), head(3), elsewhere(4), head(5)];
+
+    let decisions = round_robin(&snapshot((1..=3).map(both), waiting));
+
+    let reported: Vec<Option<Option<InboxId>>> =
+        decisions.iter().map(|decision| decision.rotation.as_ref().map(|(queue, _)| *queue)).collect();
+    assert_eq!(reported, [None, None, None, Some(Some(SUPPORT)), Some(Some(SALES))]);
+}
+
+#[test]
+fn a_queue_in_which_nobody_took_a_turn_reports_no_rotation() {
+    let elsewhere = Head { inbox: Some(SUPPORT), ..head(1) };
+
+    let decisions = round_robin(&snapshot([agent(1)], vec![elsewhere]));
+
+    assert_eq!(decisions[0].rotation, None);
+}
+
+#[test]
+fn a_turn_given_back_is_taken_by_the_same_agent() {
+    let mut snapshot = snapshot((1..=3).map(agent), vec![head(1)]);
+    let mut first = round_robin(&snapshot).remove(0);
+    let Outcome::Reserve { agent, turn_charge } = first.outcome else { panic!("nobody was chosen") };
+    let (queue, mut rotation) = first.rotation.take().unwrap();
+
+    rotation.refund(agent, turn_charge);
+    snapshot.rotations = BTreeMap::from([(queue, rotation)]);
+
+    assert_eq!(chosen(&round_robin(&snapshot)), [agent.0]);
+}
+
+#[test]
+fn an_agent_away_for_a_while_neither_gains_nor_loses_turns() {
+    let all = Rotation::from_stored([(AgentId(1), 0), (AgentId(2), 0), (AgentId(3), 0)]);
+    let mut snapshot = snapshot([agent(1), agent(2)], (1..=4).map(head).collect());
+    snapshot.rotations = BTreeMap::from([(Some(SALES), all)]);
+
+    let (_, after) =
+        round_robin(&snapshot).into_iter().filter_map(|decision| decision.rotation).last().unwrap();
+
+    assert_eq!(after.iter().find(|(agent, _)| *agent == AgentId(3)), Some((AgentId(3), 0)));
+}

@@ -1,0 +1,158 @@
+//! The reconciler: finds what webhooks did not tell.
+//!
+//! Lost allocations show as rooms that wait on the platform and are unknown here. Lost resolves and moves made in the
+//! dashboard show in the lists of who serves what. The leader compares every interval, the most doubtful agents first.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures_util::{StreamExt, stream};
+use metrics::{counter, gauge};
+use sebastian_core::{AgentId, EventKind, NewEvent, Source};
+use sebastian_platform::PlatformError;
+use sebastian_roster::WakeReason;
+use sebastian_store::StoreError;
+use tracing::{debug, info, warn};
+
+use crate::{
+    desk::Desk,
+    listing,
+    metrics::{LOAD_DRIFT, RECONCILED_TOTAL},
+    trouble,
+};
+
+/// Agents listed in one pass: bounds the calls a pass costs. The others come next, longest unseen first.
+const AGENTS_MAX: usize = 64;
+
+/// Agents whose rooms are listed at once.
+const LISTINGS_AT_ONCE: usize = 4;
+
+/// How often old rows are deleted, and how many of a kind at once.
+const PURGE_INTERVAL: Duration = Duration::from_secs(600);
+const PURGE_MAX: u32 = 10_000;
+
+pub(crate) async fn run(desk: Arc<Desk>) {
+    let mut listed_at = HashMap::new();
+    let mut purged_at = Instant::now();
+    loop {
+        tokio::select! {
+            () = desk.stop.cancelled() => return,
+            () = desk.reconcile_now.notified() => {}
+            () = tokio::time::sleep(desk.settings.reconcile_interval) => {}
+        }
+        if !*desk.leading.borrow() {
+            continue;
+        }
+        find_waiting(&desk).await;
+        compare_served(&desk, &mut listed_at).await;
+        desk.ring(WakeReason::Freed).await;
+        if purged_at.elapsed() >= PURGE_INTERVAL {
+            purged_at = Instant::now();
+            purge(&desk).await;
+        }
+    }
+}
+
+/// Accepts an event for every room that waits on the platform and that the ledger does not know of.
+async fn find_waiting(desk: &Desk) {
+    match accept_unknown(desk).await {
+        Ok(0) => {}
+        Ok(found) => {
+            counter!(RECONCILED_TOTAL, "what" => "found_waiting").increment(found);
+            info!(rooms = found, "found {found} waiting rooms whose webhook never came");
+        }
+        Err(Trouble::Platform(error)) => {
+            warn!(error = %trouble::chain(&error), "waiting rooms could not be listed");
+            trouble::pause_if_needed(desk, &error).await;
+        }
+        Err(Trouble::Store(error)) => {
+            warn!(error = %trouble::chain(&error), "waiting rooms could not be compared with the ledger");
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error("the platform gave no list")]
+    Platform(#[from] PlatformError),
+    #[error("the ledger gave no answer")]
+    Store(#[from] StoreError),
+}
+
+async fn accept_unknown(desk: &Desk) -> Result<u64, Trouble> {
+    let waiting = desk.timed("waiting", desk.platform.rooms_waiting()).await?;
+    if waiting.is_empty() {
+        return Ok(0);
+    }
+    let ids: Vec<_> = waiting.iter().map(|room| room.id.clone()).collect();
+    let unknown: std::collections::HashSet<_> =
+        desk.store.unknown_rooms(desk.account, &ids).await?.into_iter().collect();
+    let event = |room: sebastian_platform::Room| NewEvent {
+        room: room.id,
+        kind: EventKind::Allocate { inbox: room.inbox, latest_service: None },
+        source: Source::Reconcile,
+    };
+    // The platform lists the newest first; whoever has waited longest comes first here.
+    let found = waiting.into_iter().rev().filter(|room| unknown.contains(&room.id));
+    let found: Vec<NewEvent> = found.map(event).collect();
+    if !found.is_empty() {
+        desk.store.accept(desk.account, &found).await?;
+    }
+    Ok(found.len() as u64)
+}
+
+/// Lists who serves what, the most doubtful agents first, and lets the ledger follow.
+async fn compare_served(desk: &Desk, listed_at: &mut HashMap<AgentId, Instant>) {
+    let agents = match doubtful(desk, listed_at).await {
+        Ok(agents) => agents,
+        Err(error) => return warn!(error = %trouble::chain(&error), "loads could not be compared"),
+    };
+    let listings =
+        stream::iter(agents).map(|agent| async move { (agent, listing::list_and_adopt(desk, agent).await) });
+    let mut listings = std::pin::pin!(listings.buffer_unordered(LISTINGS_AT_ONCE));
+    while let Some((agent, listed)) = listings.next().await {
+        match listed {
+            Ok(_) => drop(listed_at.insert(agent, Instant::now())),
+            Err(error @ (PlatformError::Busy { .. } | PlatformError::Denied { .. })) => {
+                return trouble::pause_if_needed(desk, &error).await;
+            }
+            Err(error) => {
+                debug!(agent.id = %agent, error = %trouble::chain(&error), "agent {agent} was not listed")
+            }
+        }
+    }
+}
+
+/// Agents whose counts differ first, then those not looked at for longest, as many as one pass allows.
+async fn doubtful(desk: &Desk, listed_at: &HashMap<AgentId, Instant>) -> Result<Vec<AgentId>, StoreError> {
+    let roster = desk.roster.current();
+    let loads = desk.store.loads(desk.account, roster.polled_at).await?;
+    let held = |agent| loads.get(&agent).map_or(0, |load| load.open);
+    let mut agents: Vec<(u32, AgentId)> = roster
+        .agents
+        .iter()
+        .map(|agent| (agent.reported_load.map_or(0, |count| count.abs_diff(held(agent.id))), agent.id))
+        .collect();
+    // Somebody who left the roster may still hold conversations here.
+    agents.extend(
+        loads
+            .values()
+            .filter(|load| load.open > 0 && roster.agent(load.agent).is_none())
+            .map(|load| (1, load.agent)),
+    );
+    gauge!(LOAD_DRIFT).set(f64::from(agents.iter().map(|(apart, _)| apart).sum::<u32>()));
+    agents.retain(|(apart, agent)| *apart > 0 || held(*agent) > 0);
+    agents.sort_by_key(|(apart, agent)| (std::cmp::Reverse(*apart), listed_at.get(agent).copied(), *agent));
+    Ok(agents.into_iter().take(AGENTS_MAX).map(|(_, agent)| agent).collect())
+}
+
+async fn purge(desk: &Desk) {
+    match desk.store.purge(desk.account, desk.settings.retention, PURGE_MAX).await {
+        Ok(0) => {}
+        Ok(rows) => info!(rows, "deleted {rows} rows past their retention"),
+        Err(error) => warn!(error = %trouble::chain(&error), "old rows could not be deleted"),
+    }
+}

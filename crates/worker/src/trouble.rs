@@ -1,0 +1,98 @@
+//! What to do about errors: their words for logs, how long to back off, which stop the account.
+
+use std::{error::Error, fmt::Write as _, future::Future, time::Duration};
+
+use sebastian_platform::PlatformError;
+use sebastian_store::{PauseReason, StoreError};
+use tokio::time::Instant;
+use tracing::{error, warn};
+
+use crate::desk::Desk;
+
+/// First pause after a platform was too busy, when it did not say how long; doubles with each failure in a row.
+const BUSY_PAUSE: Duration = Duration::from_secs(1);
+
+/// First pause after credentials were refused: long enough not to hammer, short enough that a repaired account is
+/// back in seconds.
+const DENIED_PAUSE: Duration = Duration::from_secs(5);
+
+/// No pause grows beyond this.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// First wait between two tries of the same thing; doubles up to a second.
+const RETRY_MIN: Duration = Duration::from_millis(50);
+const RETRY_MAX: Duration = Duration::from_secs(1);
+
+/// An error and its causes, in one line.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let _ = write!(line, ": {error}");
+        cause = error.source();
+    }
+    line
+}
+
+/// The class of a platform error, as metrics label it.
+pub(crate) fn class(error: &PlatformError) -> &'static str {
+    match error {
+        PlatformError::Rejected(_) => "rejected",
+        PlatformError::Busy { .. } => "busy",
+        PlatformError::Denied { .. } => "denied",
+        PlatformError::Unknown(_) => "unknown",
+        PlatformError::Unsupported(_) => "unsupported",
+    }
+}
+
+/// Pauses the account when the platform is too busy for us or does not accept us. Other errors concern one call.
+pub(crate) async fn pause_if_needed(desk: &Desk, platform_error: &PlatformError) {
+    let failures = desk.failures.load(std::sync::atomic::Ordering::Relaxed);
+    let (span, reason) = match platform_error {
+        PlatformError::Busy { after: Some(after) } => (*after, PauseReason::Busy),
+        PlatformError::Busy { after: None } => (doubled(BUSY_PAUSE, failures, PAUSE_MAX), PauseReason::Busy),
+        PlatformError::Denied { status } => {
+            error!(
+                http.status = status,
+                "the platform refuses our credentials or subscription: somebody must act"
+            );
+            (doubled(DENIED_PAUSE, failures, PAUSE_MAX), PauseReason::Denied)
+        }
+        PlatformError::Rejected(_) | PlatformError::Unknown(_) | PlatformError::Unsupported(_) => return,
+    };
+    let span_ms = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+    desk.hold_calls(span);
+    warn!(reason = reason.as_str(), span_ms, "decisions pause for {span_ms} ms: {}", reason.as_str());
+    let deadline = Instant::now() + desk.timing.reservation;
+    let _: Option<()> = persist(deadline, "pause", || desk.store.pause(desk.account, span, reason)).await;
+}
+
+/// Repeats a write to the ledger until it succeeds, or until `deadline`: then `None`, and whoever sweeps next goes on.
+pub(crate) async fn persist<T, F>(
+    deadline: Instant,
+    what: &'static str,
+    mut write: impl FnMut() -> F,
+) -> Option<T>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    for tries in 0.. {
+        let error = match write().await {
+            Ok(done) => return Some(done),
+            Err(error) => error,
+        };
+        let wait = doubled(RETRY_MIN, tries, RETRY_MAX);
+        if Instant::now() + wait >= deadline {
+            error!(error = %chain(&error), "could not write {what} to the ledger in time; it is settled later");
+            return None;
+        }
+        warn!(error = %chain(&error), "writing {what} to the ledger failed and is tried again");
+        tokio::time::sleep(wait).await;
+    }
+    None
+}
+
+/// `first`, doubled `times`, at most `most`.
+pub(crate) fn doubled(first: Duration, times: u32, most: Duration) -> Duration {
+    first.saturating_mul(1_u32.checked_shl(times).unwrap_or(u32::MAX)).min(most)
+}

@@ -1,0 +1,6 @@
+//! Workers over real HTTP against the simulated platform, on the in-memory ledger.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+mod desk;
+mod faults;
+mod flow;
