@@ -1,0 +1,272 @@
+//! The HTTP server: its limits, its routes and its end.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    num::NonZero,
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use actix_web::{
+    App, HttpResponse, HttpServer,
+    middleware::from_fn,
+    web::{self, Data, ServiceConfig},
+};
+use sebastian_core::{AccountId, InboxId};
+use sebastian_platform::Platform;
+use sebastian_roster::{Doorbell, RosterCache};
+use sebastian_store::Store;
+use serde::Serialize;
+use tokio::net::TcpSocket;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::{
+    MainRuntime, Ops, Secret, Targets,
+    accept::Accepter,
+    admin::{self, Admin},
+    agents, answer,
+    bell::Bell,
+    gate::WebhookGate,
+    ops::{self, Pages},
+    outage::chain,
+    request_id,
+    webhooks::{self, Webhooks},
+};
+
+/// A head that is not complete by then is cut off.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Longer than the pause between two webhooks of a busy desk, short enough that idle connections do not pile up.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// How long a closing connection may take to read our last answer.
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// More workers than this only take cores from the database and the worker process on the same machine.
+const WORKERS_MAX: usize = 4;
+
+/// Open connections of the ingest, all workers together: a flood of 10,000 idle ones leaves room for webhooks.
+const CONNECTIONS_MAX: usize = 16_384;
+
+/// Probes and scrapes need no more.
+const OPS_CONNECTIONS_MAX: usize = 256;
+
+/// Connections the kernel may hold until a worker takes them. A burst of senders that each open one would overflow the
+/// 128 of the standard library, and a connection refused there waits a second before it tries again.
+const BACKLOG: u32 = 1_024;
+
+/// Binds `address` for [`serve`] or [`serve_ops`](crate::serve_ops). Call it within the main runtime.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A restart must not wait for the last connections of the process before.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)?.into_std()
+}
+
+/// Everything the ingest is made of.
+pub struct Ingest {
+    /// The tenant whose webhooks are taken.
+    pub account: Account,
+    /// Where events go.
+    pub store: Arc<dyn Store>,
+    /// Rung after each commit.
+    pub doorbell: Arc<dyn Doorbell>,
+    /// Read by `/agents`.
+    pub roster: Arc<dyn RosterCache>,
+    /// Asked by `/set-webhook` only.
+    pub platform: Arc<dyn Platform>,
+    /// Webhook secrets, each as good as the others; more than one while they are rotated. Empty: the plain paths are
+    /// open to everybody, and the path form does not exist.
+    pub secrets: Vec<Secret>,
+    /// Opens `/agents` and `/set-webhook`. `None`: only direct requests from this machine may ask.
+    pub admin_token: Option<Secret>,
+    /// Where webhooks should go. `None`: `webhook.base_url` is not configured.
+    pub targets: Option<Targets>,
+    /// Most open conversations an agent may hold, as `/agents` shows it. `None`: no limit.
+    pub capacity: Option<u32>,
+    /// What the operations pages show.
+    pub ops: Ops,
+    /// Figures.
+    pub settings: Settings,
+}
+
+/// One tenant.
+#[derive(Debug, Clone)]
+pub struct Account {
+    /// The ledger's number.
+    pub id: AccountId,
+    /// The platform's name for it: what bodies must name and what `{account}` in the path form is.
+    pub app_id: String,
+    /// The inbox of allocation events that name none (`qiscus.channel_id`).
+    pub default_inbox: Option<InboxId>,
+}
+
+/// Figures an operator may change.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// HTTP worker threads; at least one.
+    pub workers: usize,
+    /// How long a webhook waits for its commit.
+    pub accept_timeout: Duration,
+    /// How long a body may take to arrive.
+    pub body_timeout: Duration,
+    /// How long requests under way may take once asked to stop; whole seconds.
+    pub shutdown_timeout: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        Self {
+            workers: cores.min(WORKERS_MAX),
+            accept_timeout: Duration::from_secs(5),
+            body_timeout: Duration::from_secs(10),
+            shutdown_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Serves webhooks and pages until `stop`, then ends in order: the listener, requests under way, events queued.
+///
+/// Call it on the main runtime, with a `listener` from [`bind`]. Fails when the server cannot start, and when the
+/// accepting task ends before it should.
+pub async fn serve(listener: TcpListener, ingest: Ingest, stop: CancellationToken) -> io::Result<()> {
+    let runtime = MainRuntime::current();
+    let settings = ingest.settings.clone();
+    let drain = CancellationToken::new();
+    let drain_when_dropped = drain.clone().drop_guard();
+    let bell = Bell::start(Arc::clone(&ingest.doorbell), ingest.account.id, &runtime);
+    let (store, account) = (Arc::clone(&ingest.store), ingest.account.id);
+    let (accepter, mut accepting) =
+        Accepter::start(store, account, bell, settings.accept_timeout, drain, &runtime);
+    let http_stop = stop.child_token();
+    let app = app(ingest, accepter, runtime);
+    let mut http = pin!(run(listener, Limits::for_ingest(&settings), app, http_stop.clone()));
+    let served = tokio::select! {
+        served = &mut http => served,
+        ended = &mut accepting => {
+            http_stop.cancel();
+            http.await?;
+            error!(error = ended.err().map(|error| chain(&error)), "the accepter ended early");
+            return Err(io::Error::other("the accepter ended early"));
+        }
+    };
+    drop(drain_when_dropped);
+    // Past this time nobody waits for an answer any more.
+    match tokio::time::timeout(settings.accept_timeout, accepting).await {
+        Ok(Ok(())) => served,
+        Ok(Err(ended)) => served.and(Err(ended.into())),
+        Err(_) => {
+            warn!("events that nobody was told were accepted are left behind");
+            served
+        }
+    }
+}
+
+fn app(
+    ingest: Ingest,
+    accepter: Accepter,
+    runtime: MainRuntime,
+) -> impl Fn(&mut ServiceConfig) + Clone + Send + 'static {
+    let Ingest { account, settings, .. } = ingest;
+    let webhooks = Data::new(Webhooks {
+        gate: WebhookGate { app_id: account.app_id.clone(), secrets: ingest.secrets },
+        accepter,
+        default_inbox: account.default_inbox,
+        body_timeout: settings.body_timeout,
+    });
+    let pages = Data::new(Pages::new(ingest.ops, runtime.clone()));
+    let admin = Data::new(Admin {
+        account,
+        store: ingest.store,
+        roster: ingest.roster,
+        platform: ingest.platform,
+        targets: ingest.targets,
+        token: ingest.admin_token,
+        capacity: ingest.capacity,
+        runtime,
+    });
+    move |config| {
+        config.app_data(webhooks.clone()).app_data(admin.clone()).app_data(pages.clone());
+        config.service(web::resource("/").route(web::get().to(index)).default_service(answer::only("GET")));
+        webhooks::routes(config);
+        agents::routes(config);
+        admin::routes(config);
+        ops::routes(config);
+    }
+}
+
+#[derive(Serialize)]
+struct Index {
+    name: &'static str,
+    endpoints: [&'static str; 8],
+}
+
+async fn index() -> HttpResponse {
+    HttpResponse::Ok().json(Index {
+        name: "sebastian",
+        endpoints: [
+            "POST /webhook-incoming-message",
+            "POST /webhook-mark-as-resolved",
+            "POST /webhooks/{account}/{secret}/allocate|resolve",
+            "GET /agents",
+            "POST /set-webhook",
+            "GET /livez",
+            "GET /readyz",
+            "GET /metrics",
+        ],
+    })
+}
+
+/// What one server may use.
+pub(crate) struct Limits {
+    workers: usize,
+    connections: usize,
+    shutdown: Duration,
+}
+
+impl Limits {
+    pub const FOR_OPS: Self = Self { workers: 1, connections: OPS_CONNECTIONS_MAX, shutdown: HEAD_TIMEOUT };
+
+    fn for_ingest(settings: &Settings) -> Self {
+        let workers = settings.workers.max(1);
+        Self { workers, connections: CONNECTIONS_MAX / workers, shutdown: settings.shutdown_timeout }
+    }
+}
+
+/// Serves the routes of `configure` until `stop`; then closes the listener and idle connections and lets requests
+/// under way end.
+pub(crate) async fn run<F>(
+    listener: TcpListener,
+    limits: Limits,
+    configure: F,
+    stop: CancellationToken,
+) -> io::Result<()>
+where
+    F: Fn(&mut ServiceConfig) + Clone + Send + 'static,
+{
+    let address = listener.local_addr()?;
+    let app = move || {
+        App::new()
+            .wrap(from_fn(request_id::trace))
+            .configure(configure.clone())
+            .default_service(web::to(answer::not_found))
+    };
+    let server = HttpServer::new(app)
+        .workers(limits.workers)
+        .max_connections(limits.connections)
+        .client_request_timeout(HEAD_TIMEOUT)
+        .client_disconnect_timeout(DISCONNECT_TIMEOUT)
+        .keep_alive(KEEP_ALIVE)
+        .shutdown_timeout(limits.shutdown.as_secs().max(1))
+        .disable_signals()
+        .shutdown_signal(stop.cancelled_owned())
+        .listen(listener)?
+        .run();
+    info!(%address, "listening on {address}");
+    server.await
+}

@@ -1,0 +1,219 @@
+//! The webhooks: check the secret, read the body, parse, wait for the commit, answer.
+
+use std::time::{Duration, Instant};
+
+use actix_web::{
+    HttpRequest, HttpResponse, Resource,
+    http::{
+        StatusCode,
+        header::{self, HeaderValue},
+    },
+    web::{self, Bytes, Data, Payload, ServiceConfig},
+};
+use sebastian_core::{EventKind, InboxId, NewEvent};
+use sebastian_platform::{
+    Webhook,
+    qiscus::{WebhookError, parse_allocation, parse_resolve},
+};
+use serde::Serialize;
+
+use crate::{
+    accept::{Accepter, NotAccepted},
+    answer,
+    gate::WebhookGate,
+    metrics,
+    targets::verb,
+};
+
+/// The largest body read. Known payloads stay below 8 kB; Standard Webhooks asks senders to stay below 20 kB.
+const BODY_BYTES_MAX: usize = 256 * 1024;
+
+/// When a refused sender may try again: longer than a commit, shorter than any sender's patience.
+const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("2");
+
+/// What the webhook routes work with.
+pub(crate) struct Webhooks {
+    pub gate: WebhookGate,
+    pub accepter: Accepter,
+    pub default_inbox: Option<InboxId>,
+    pub body_timeout: Duration,
+}
+
+#[derive(Clone, Copy)]
+enum Form {
+    Plain,
+    Path,
+}
+
+/// Why a webhook was not accepted.
+#[derive(Debug, thiserror::Error)]
+enum Refused {
+    #[error("not found")]
+    NotFound,
+    #[error("the webhook secret is missing or wrong")]
+    Unauthorized,
+    #[error("the body must not be compressed")]
+    Encoded,
+    #[error("the body is larger than {BODY_BYTES_MAX} bytes")]
+    TooLarge,
+    #[error("the body did not arrive in time")]
+    Slow,
+    #[error("the body did not arrive whole")]
+    Broken,
+    #[error(transparent)]
+    Webhook(#[from] WebhookError),
+    #[error(transparent)]
+    NotAccepted(#[from] NotAccepted),
+}
+
+/// Adds the routes of both webhooks.
+pub(crate) fn routes(config: &mut ServiceConfig) {
+    let allocate = ["/webhook-incoming-message", "/allocate-agent/webhook"];
+    let resolve = ["/webhook-mark-as-resolved", "/mark-as-solved/webhook"];
+    for (hook, paths) in [(Webhook::Allocate, allocate), (Webhook::Resolve, resolve)] {
+        for path in paths {
+            config.service(resource(hook, Form::Plain, path).default_service(answer::only("POST")));
+        }
+        let path = format!("/webhooks/{{account}}/{{secret}}/{}", verb(hook));
+        // Another method is told nothing, whatever the secret.
+        config.service(resource(hook, Form::Path, &path).default_service(web::to(answer::not_found)));
+    }
+}
+
+/// A path, with or without a slash at its end: dashboards are typed into by hand.
+fn resource(hook: Webhook, form: Form, path: &str) -> Resource {
+    let handler = move |request: HttpRequest, payload: Payload, webhooks: Data<Webhooks>| async move {
+        receive(hook, form, &request, payload, &webhooks).await
+    };
+    web::resource([path.to_owned(), format!("{path}/")]).route(web::post().to(handler))
+}
+
+async fn receive(
+    hook: Webhook,
+    form: Form,
+    request: &HttpRequest,
+    payload: Payload,
+    webhooks: &Webhooks,
+) -> HttpResponse {
+    let began = Instant::now();
+    let taken = webhooks.take(hook, form, request, payload).await;
+    let result = taken.as_ref().map_or_else(Refused::label, |()| "accepted");
+    ::metrics::counter!(metrics::WEBHOOKS, "event" => verb(hook), "result" => result).increment(1);
+    ::metrics::histogram!(metrics::WEBHOOK_SECONDS, "event" => verb(hook)).record(began.elapsed());
+    match taken {
+        Ok(()) => HttpResponse::Ok().json(Accepted { status: "accepted" }),
+        Err(refused) => refused.answer(request),
+    }
+}
+
+#[derive(Serialize)]
+struct Accepted {
+    status: &'static str,
+}
+
+impl Webhooks {
+    async fn take(
+        &self,
+        hook: Webhook,
+        form: Form,
+        request: &HttpRequest,
+        payload: Payload,
+    ) -> Result<(), Refused> {
+        self.check_secret(form, request).await?;
+        let body = self.read(request, payload).await?;
+        let event = self.parse(hook, &body)?;
+        Ok(self.accepter.accept(event).await?)
+    }
+
+    async fn check_secret(&self, form: Form, request: &HttpRequest) -> Result<(), Refused> {
+        match form {
+            Form::Plain if self.gate.opens_plain(request) => Ok(()),
+            Form::Plain => Err(Refused::Unauthorized),
+            Form::Path if self.gate.opens_path(request).await => Ok(()),
+            Form::Path => Err(Refused::NotFound),
+        }
+    }
+
+    /// Reads the body within the limits of size and time. actix bounds the head's time and nothing of the body's.
+    async fn read(&self, request: &HttpRequest, payload: Payload) -> Result<Bytes, Refused> {
+        let encoding = request.headers().get(header::CONTENT_ENCODING);
+        if encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+            return Err(Refused::Encoded);
+        }
+        let length = request.headers().get(header::CONTENT_LENGTH);
+        let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        if length.is_some_and(|length| length > BODY_BYTES_MAX as u64) {
+            return Err(Refused::TooLarge);
+        }
+        match tokio::time::timeout(self.body_timeout, payload.to_bytes_limited(BODY_BYTES_MAX)).await {
+            Ok(Ok(Ok(body))) => Ok(body),
+            Ok(Ok(Err(_))) => Err(Refused::Broken),
+            Ok(Err(_)) => Err(Refused::TooLarge),
+            Err(_) => Err(Refused::Slow),
+        }
+    }
+
+    fn parse(&self, hook: Webhook, body: &[u8]) -> Result<NewEvent, WebhookError> {
+        match hook {
+            Webhook::Resolve => parse_resolve(body, &self.gate.app_id),
+            Webhook::Allocate => {
+                let mut event = parse_allocation(body, &self.gate.app_id)?;
+                if let EventKind::Allocate { inbox, .. } = &mut event.kind {
+                    *inbox = inbox.or(self.default_inbox);
+                }
+                Ok(event)
+            }
+        }
+    }
+}
+
+impl Refused {
+    /// The word metrics use.
+    fn label(&self) -> &'static str {
+        match self {
+            Self::NotFound | Self::Unauthorized => "bad_secret",
+            Self::Encoded | Self::TooLarge => "bad_body",
+            Self::Slow | Self::Broken => "broken_body",
+            Self::Webhook(WebhookError::NotOurs) => "not_ours",
+            Self::Webhook(_) => "invalid",
+            Self::NotAccepted(NotAccepted::Full) => "overloaded",
+            Self::NotAccepted(_) => "unavailable",
+        }
+    }
+
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Encoded => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Slow => StatusCode::REQUEST_TIMEOUT,
+            Self::Broken | Self::Webhook(WebhookError::NotJson) => StatusCode::BAD_REQUEST,
+            Self::Webhook(WebhookError::NotOurs) => StatusCode::FORBIDDEN,
+            Self::Webhook(
+                WebhookError::Missing(_) | WebhookError::Invalid(..) | WebhookError::NotResolved,
+            ) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::NotAccepted(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    fn answer(&self, request: &HttpRequest) -> HttpResponse {
+        let mut response = answer::error(request, self.status(), &self.to_string());
+        match self {
+            Self::NotAccepted(_) => {
+                response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_S);
+            }
+            // The rest of the body is not worth reading.
+            Self::NotFound
+            | Self::Unauthorized
+            | Self::Encoded
+            | Self::TooLarge
+            | Self::Slow
+            | Self::Broken => {
+                response.head_mut().set_connection_type(actix_web::http::ConnectionType::Close);
+            }
+            Self::Webhook(_) => {}
+        }
+        response
+    }
+}

@@ -1,0 +1,229 @@
+//! The ledger and the doorbell, with handles to hold, break and watch them.
+
+use std::{collections::BTreeMap, sync::Mutex, time::Duration};
+
+use async_trait::async_trait;
+use sebastian_core::{
+    AccountId, Adopted, AgentId, AgentLoad, Conversation, ConversationId, Listing, NewEvent, RoomId, Seen,
+    Seq, Settled, Settlement, Timestamp, Timing,
+};
+use sebastian_roster::{Doorbell, DoorbellError, WakeReason, WakeUp};
+use sebastian_store::{
+    Attempt, Counts, Decide, DecideRule, Decided, MemoryStore, PauseReason, Reservation, Store, StoreError,
+    Suspect,
+};
+use tokio::sync::watch;
+
+/// What the ledger does when asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    Serves,
+    Fails,
+    Panics,
+}
+
+/// The ledger in memory. What the ingest has no business asking for panics.
+pub struct Ledger {
+    inner: MemoryStore,
+    fate: Mutex<Fate>,
+    gate: watch::Sender<bool>,
+    /// Events of each commit that began.
+    begun: watch::Sender<Vec<usize>>,
+    stored: Mutex<Vec<NewEvent>>,
+}
+
+impl Ledger {
+    pub fn new() -> Self {
+        Self {
+            inner: MemoryStore::new(Timing::default()),
+            fate: Mutex::new(Fate::Serves),
+            gate: watch::Sender::new(true),
+            begun: watch::Sender::new(Vec::new()),
+            stored: Mutex::default(),
+        }
+    }
+
+    /// What becomes of every call from now on.
+    pub fn set(&self, fate: Fate) {
+        *self.fate.lock().unwrap() = fate;
+    }
+
+    /// From now on commits begin and do not end.
+    pub fn hold(&self) {
+        self.gate.send_replace(false);
+    }
+
+    pub fn let_go(&self) {
+        self.gate.send_replace(true);
+    }
+
+    /// Waits until this many commits have begun.
+    pub async fn begun(&self, commits: usize) {
+        let mut begun = self.begun.subscribe();
+        begun.wait_for(|begun| begun.len() >= commits).await.unwrap();
+    }
+
+    /// How many events each commit held, in order.
+    pub fn batches(&self) -> Vec<usize> {
+        self.begun.borrow().clone()
+    }
+
+    /// What was stored, in order.
+    pub fn stored(&self) -> Vec<NewEvent> {
+        self.stored.lock().unwrap().clone()
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        let fate = *self.fate.lock().unwrap();
+        match fate {
+            Fate::Serves => Ok(()),
+            Fate::Fails => Err(StoreError::Unavailable("broken by the test".into())),
+            Fate::Panics => panic!("the test told the ledger to panic"),
+        }
+    }
+}
+
+const NOT_OURS: &str = "the ingest only appends events and reads loads";
+
+#[async_trait]
+impl Store for Ledger {
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.check()
+    }
+
+    async fn now(&self) -> Result<Timestamp, StoreError> {
+        self.check()?;
+        self.inner.now().await
+    }
+
+    async fn accept(&self, account: AccountId, events: &[NewEvent]) -> Result<(), StoreError> {
+        self.begun.send_modify(|begun| begun.push(events.len()));
+        self.gate.subscribe().wait_for(|open| *open).await.unwrap();
+        self.check()?;
+        self.inner.accept(account, events).await?;
+        self.stored.lock().unwrap().extend_from_slice(events);
+        Ok(())
+    }
+
+    async fn loads(
+        &self,
+        account: AccountId,
+        polled_at: Timestamp,
+    ) -> Result<BTreeMap<AgentId, AgentLoad>, StoreError> {
+        self.check()?;
+        let mut loads = self.inner.loads(account, polled_at).await?;
+        let agent = AgentId(210_431);
+        loads.insert(agent, AgentLoad { open: 2, ..AgentLoad::none(agent) });
+        Ok(loads)
+    }
+
+    async fn open_account(&self, _: &str, _: &str) -> Result<AccountId, StoreError> {
+        unreachable!("{NOT_OURS}")
+    }
+
+    async fn decide(&self, _: &Decide<'_>, _: DecideRule<'_>) -> Result<Decided, StoreError> {
+        unreachable!("{NOT_OURS}")
+    }
+
+    async fn confirm(&self, _: AccountId, _: &[Attempt]) -> Result<Vec<Attempt>, StoreError> {
+        unreachable!("{NOT_OURS}")
+    }
+
+    async fn settle(&self, _: AccountId, _: &[Settlement]) -> Result<Vec<Settled>, StoreError> {
+        unreachable!("{NOT_OURS}")
+    }
+
+    async fn take_over(&self, _: AccountId, _: u32) -> Result<Vec<Reservation>, StoreError> {
+        unreachable!("{NOT_OURS}")
+    }
+
+    async fn claim_suspects(&self, _: AccountId, _: u32) -> Result<Vec<Suspect>, StoreError> {
+        unreachable!("{NOT_OURS}")
+    }
+
+    async fn verified(&self, _: AccountId, _: ConversationId, _: Seen) -> Result<Settled, StoreError> {
+        unreachable!("{NOT_OURS}")
+    }
+
+    async fn adopt(&self, _: AccountId, _: &Listing) -> Result<Adopted, StoreError> {
+        unreachable!("{NOT_OURS}")
+    }
+
+    async fn transfer(&self, _: AccountId, _: &RoomId, _: AgentId, _: AgentId) -> Result<bool, StoreError> {
+        unreachable!("{NOT_OURS}")
+    }
+
+    async fn unknown_rooms(&self, _: AccountId, _: &[RoomId]) -> Result<Vec<RoomId>, StoreError> {
+        unreachable!("{NOT_OURS}")
+    }
+
+    async fn counts(&self, _: AccountId) -> Result<Counts, StoreError> {
+        unreachable!("{NOT_OURS}")
+    }
+
+    async fn latest_in(&self, _: AccountId, _: &RoomId) -> Result<Option<Conversation>, StoreError> {
+        unreachable!("{NOT_OURS}")
+    }
+
+    async fn first_reservations(&self, _: AccountId, _: u32) -> Result<Vec<Seq>, StoreError> {
+        unreachable!("{NOT_OURS}")
+    }
+
+    async fn pause(&self, _: AccountId, _: Duration, _: PauseReason) -> Result<(), StoreError> {
+        unreachable!("{NOT_OURS}")
+    }
+
+    async fn resume(&self, _: AccountId) -> Result<(), StoreError> {
+        unreachable!("{NOT_OURS}")
+    }
+
+    async fn lease(&self, _: &str, _: &str, _: Duration) -> Result<bool, StoreError> {
+        unreachable!("{NOT_OURS}")
+    }
+
+    async fn release_lease(&self, _: &str, _: &str) -> Result<(), StoreError> {
+        unreachable!("{NOT_OURS}")
+    }
+
+    async fn purge(&self, _: AccountId, _: Duration, _: u32) -> Result<u64, StoreError> {
+        unreachable!("{NOT_OURS}")
+    }
+}
+
+/// What a doorbell does when rung.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Bell {
+    Rings,
+    Fails,
+    Hangs,
+}
+
+/// Counts rings, and behaves as told.
+pub struct Bells {
+    behaviour: Bell,
+    rung: watch::Sender<Vec<WakeReason>>,
+}
+
+impl Bells {
+    pub fn new(behaviour: Bell) -> Self {
+        Self { behaviour, rung: watch::Sender::new(Vec::new()) }
+    }
+
+    /// Waits until it was rung this many times; the reasons.
+    pub async fn rung(&self, times: usize) -> Vec<WakeReason> {
+        let mut rung = self.rung.subscribe();
+        rung.wait_for(|rung| rung.len() >= times).await.unwrap().clone()
+    }
+}
+
+#[async_trait]
+impl Doorbell for Bells {
+    async fn ring(&self, wake: WakeUp) -> Result<(), DoorbellError> {
+        self.rung.send_modify(|rung| rung.push(wake.reason));
+        match self.behaviour {
+            Bell::Rings => Ok(()),
+            Bell::Fails => Err(DoorbellError("broken by the test".into())),
+            Bell::Hangs => std::future::pending().await,
+        }
+    }
+}

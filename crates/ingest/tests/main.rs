@@ -1,0 +1,10 @@
+//! The ingest over real HTTP.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod canary;
+mod desk;
+mod doubles;
+mod limits;
+mod pages;
+mod set_webhook;
+mod webhooks;
