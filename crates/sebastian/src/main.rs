@@ -1,1 +1,11 @@
-fn main() {}
+//! `sebastian`: see `sebastian --help`.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use sebastian::cli::Cli;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    sebastian::run(Cli::parse()).await
+}

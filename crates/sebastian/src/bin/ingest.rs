@@ -1,0 +1,11 @@
+//! `ingest`: the same as `sebastian -e webhook`.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use sebastian::cli::{OneProcess, Process};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    sebastian::run_process(Process::Webhook, &OneProcess::parse().settings).await
+}

@@ -1,0 +1,11 @@
+//! `worker`: the same as `sebastian -e worker`.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use sebastian::cli::{OneProcess, Process};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    sebastian::run_process(Process::Worker, &OneProcess::parse().settings).await
+}

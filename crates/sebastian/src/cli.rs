@@ -1,0 +1,130 @@
+//! What an operator types.
+
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, error::ErrorKind};
+
+const EXAMPLES: &str = "\
+Examples:
+  sebastian -e webhook                 take webhooks; settings from config.yml
+  sebastian -e worker -c desk.yml      assign chats; settings from desk.yml
+  sebastian -e all                     both in one process
+  sebastian check-config               what is in force, where it comes from, what is wrong
+  sebastian set-webhook --dry-run      what would change at the platform
+
+config.example.yml lists every setting with its default. The environment overrides the file: there, listen.port is
+SEBASTIAN__LISTEN__PORT. Exit codes: 0 stopped as asked, 1 failed, 2 wrong usage or settings, 130 stopped at once by a
+second signal.";
+
+/// Gives each chat of a support desk to the right online agent, in order, and never more than an agent can hold.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXAMPLES, arg_required_else_help = true, disable_help_subcommand = true)]
+pub struct Cli {
+    /// Run a process until it is told to stop.
+    #[arg(short, long, global = true, value_name = "PROCESS")]
+    pub exec: Option<Process>,
+
+    /// Where settings come from.
+    #[command(flatten)]
+    pub settings: Settings,
+
+    /// Something else than running a process.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// The command of a binary that is one process only.
+#[derive(Debug, Parser)]
+#[command(version, about = "Runs one process of Sebastian; see `sebastian --help`")]
+pub struct OneProcess {
+    /// Where settings come from.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// Where settings come from.
+#[derive(Debug, Args)]
+pub struct Settings {
+    /// Settings file; without it config.yml, if there is one.
+    #[arg(short, long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// A process that runs until it is told to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Process {
+    /// Take webhooks and answer once they are stored; any number may run.
+    Webhook,
+    /// Decide, and tell the platform; any number may run.
+    Worker,
+    /// Both in one.
+    All,
+}
+
+impl Process {
+    /// Whether it takes webhooks.
+    #[must_use]
+    pub fn takes_webhooks(self) -> bool {
+        matches!(self, Self::Webhook | Self::All)
+    }
+
+    /// Whether it decides.
+    #[must_use]
+    pub fn works(self) -> bool {
+        matches!(self, Self::Worker | Self::All)
+    }
+
+    /// The word of `-e`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Webhook => "webhook",
+            Self::Worker => "worker",
+            Self::All => "all",
+        }
+    }
+}
+
+/// Something else than running a process.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Bring the ledger's schema up to date; any number may run at once.
+    Migrate,
+    /// Point the platform's webhooks at webhook.base_url.
+    SetWebhook {
+        /// Show what would change, and change nothing.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Show every setting in force and where it comes from, or what is wrong; connects to nothing.
+    CheckConfig,
+}
+
+/// What was asked for.
+#[derive(Debug)]
+pub enum Task {
+    /// Run a process.
+    Run(Process),
+    /// Do something else.
+    Do(Command),
+}
+
+impl Cli {
+    /// The one thing asked for, or a usage error: nothing at all, or a process and a command that runs none.
+    pub fn task(self) -> Result<(Task, Settings), clap::Error> {
+        match (self.exec, self.command) {
+            (None, Some(command)) | (Some(_), Some(command @ Command::CheckConfig)) => {
+                Ok((Task::Do(command), self.settings))
+            }
+            (Some(process), None) => Ok((Task::Run(process), self.settings)),
+            (Some(_), Some(_)) => {
+                let text = "this command runs no process: leave out -e";
+                Err(Self::command().error(ErrorKind::ArgumentConflict, text))
+            }
+            (None, None) => {
+                let text = "nothing to do: name a process with -e, or a command; --help shows them";
+                Err(Self::command().error(ErrorKind::MissingRequiredArgument, text))
+            }
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! The commands that run no process.
+
+use std::io::{self, Write};
+
+use sebastian_ingest::set_webhooks;
+
+use crate::{
+    compose::parts::{self, Parts},
+    config::{Loaded, Problem, Shown},
+    failure::Failure,
+};
+
+/// Brings the ledger's schema up to date and prints what was done.
+pub(crate) async fn migrate(loaded: &Loaded) -> Result<(), Failure> {
+    let migrated = parts::store(&loaded.config)?.migrate().await?;
+    for name in &migrated.applied {
+        print(&format!("applied {name}\n"));
+    }
+    print(&format!("the ledger's schema is at version {}\n", migrated.version));
+    Ok(())
+}
+
+/// Points the platform's webhooks at us, or shows what that would change.
+pub(crate) async fn set_webhook(loaded: &Loaded, dry_run: bool) -> Result<(), Failure> {
+    let (app_id, platform) = parts::qiscus(&loaded.config)?;
+    let targets = parts::targets(&loaded.config, &app_id)?;
+    let targets = targets.ok_or_else(|| Problem::missing("webhook.base_url"))?;
+    print(&set_webhooks(&platform, &targets, dry_run).await?.to_string());
+    Ok(())
+}
+
+/// Prints every setting in force, then fails if a process could not run with them. Connects to nothing.
+pub(crate) fn check_config(loaded: &Loaded) -> Result<(), Failure> {
+    let width =
+        loaded.shown.iter().map(|shown| shown.key.len() + shown.value.len()).max().unwrap_or_default();
+    for Shown { key, value, origin } in &loaded.shown {
+        let gap = width.saturating_sub(key.len() + value.len());
+        print(&format!("{key}: {value}{:gap$}  # {origin}\n", ""));
+    }
+    for warning in &loaded.warnings {
+        print(&format!("warning: {warning}\n"));
+    }
+    Parts::new(&loaded.config)?;
+    Ok(())
+}
+
+fn print(text: &str) {
+    // Whoever closed the pipe has read enough.
+    let _closed = io::stdout().write_all(text.as_bytes());
+}

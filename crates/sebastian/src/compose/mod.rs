@@ -1,0 +1,176 @@
+//! Puts the parts of a process together, and runs them until it is told to stop.
+//!
+//! A ledger that is down at start is waited for; Redis and the platform are not needed to start. Once running, a part
+//! that ends, for whatever reason, stops the others, and the process ends with a failure unless it was told to.
+
+mod ledger;
+pub(crate) mod parts;
+mod signals;
+mod wakes;
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+};
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use sebastian_core::AccountId;
+use sebastian_ingest::{Account, Check, Ingest, Ops, Settings};
+use sebastian_platform::qiscus::Qiscus;
+use sebastian_roster::{Doorbell, RedisDoorbell, RedisRosterCache, RedisServer, WakeUps};
+use sebastian_store::PostgresStore;
+use sebastian_worker::{Worker, WorkerSettings};
+use tokio_util::sync::CancellationToken;
+use ulid::Ulid;
+
+use self::parts::Parts;
+use crate::{cli::Process, config::Config, failure::Failure, telemetry};
+
+/// The platform's word for itself, in the ledger too.
+const PLATFORM: &str = "qiscus";
+
+/// Runs `process` until a signal, or until a part of it fails.
+pub(crate) async fn run(config: Config, process: Process) -> Result<(), Failure> {
+    let parts = Parts::new(&config)?;
+    let stop = signals::stop_on_signal().map_err(Failure::Signals)?;
+    let metrics = telemetry::start_metrics()?;
+    let opening = ledger::open_account(&parts.store, config.db.migrate, &parts.app_id, &stop);
+    let Some(account) = opening.await? else { return Ok(()) };
+    let desk = Desk::new(config, parts, account, metrics, stop);
+    match process {
+        Process::Webhook => desk.run_webhook().await,
+        Process::Worker => desk.run_worker().await,
+        Process::All => desk.run_all().await,
+    }
+}
+
+/// A process that knows its account.
+struct Desk {
+    config: Config,
+    app_id: String,
+    account: AccountId,
+    store: Arc<PostgresStore>,
+    redis: RedisServer,
+    cache: Arc<RedisRosterCache>,
+    platform: Arc<Qiscus>,
+    metrics: PrometheusHandle,
+    stop: CancellationToken,
+}
+
+impl Desk {
+    fn new(
+        config: Config,
+        parts: Parts,
+        account: AccountId,
+        metrics: PrometheusHandle,
+        stop: CancellationToken,
+    ) -> Self {
+        let Parts { store, redis, qiscus, app_id } = parts;
+        let cache = Arc::new(RedisRosterCache::new(&redis));
+        let (store, platform) = (Arc::new(store), Arc::new(qiscus));
+        Self { config, app_id, account, store, redis, cache, platform, metrics, stop }
+    }
+
+    async fn run_webhook(&self) -> Result<(), Failure> {
+        let doorbell = Arc::new(RedisDoorbell::new(&self.redis));
+        self.part("webhook server", self.take_webhooks(doorbell, vec![])).await
+    }
+
+    async fn run_worker(&self) -> Result<(), Failure> {
+        let wakes = wakes::listen(&self.config, self.account, &self.redis, &self.stop);
+        let ops = self.ops(wakes::checks(&self.config, &wakes));
+        let listener = bind(self.config.worker.listen)?;
+        let serving = async {
+            let served = sebastian_ingest::serve_ops(listener, ops, self.stop.clone()).await;
+            served.map_err(|error| Failure::Server("health and metrics", error))
+        };
+        let (served, worked) = tokio::join!(
+            self.part("health and metrics server", serving),
+            self.part("worker", self.work(wakes))
+        );
+        worked.and(served)
+    }
+
+    /// One listener is enough for both, and this worker's own bell reaches it without Redis.
+    async fn run_all(&self) -> Result<(), Failure> {
+        let wakes = wakes::listen(&self.config, self.account, &self.redis, &self.stop);
+        let serving = self.take_webhooks(Arc::new(wakes.bell()), wakes::checks(&self.config, &wakes));
+        let (served, worked) =
+            tokio::join!(self.part("webhook server", serving), self.part("worker", self.work(wakes)));
+        worked.and(served)
+    }
+
+    /// Runs one part of the process, and stops the others when it ends.
+    async fn part(
+        &self,
+        name: &'static str,
+        running: impl Future<Output = Result<(), Failure>>,
+    ) -> Result<(), Failure> {
+        let ended = running.await;
+        let was_asked = self.stop.is_cancelled();
+        self.stop.cancel();
+        match ended {
+            Ok(()) if !was_asked => Err(Failure::EndedEarly(name)),
+            ended => ended,
+        }
+    }
+
+    async fn take_webhooks(&self, doorbell: Arc<dyn Doorbell>, checks: Vec<Check>) -> Result<(), Failure> {
+        let Config { listen, qiscus, policy, .. } = &self.config;
+        let defaults = Settings::default();
+        let workers =
+            listen.workers.and_then(|workers| usize::try_from(workers).ok()).unwrap_or(defaults.workers);
+        let account = Account { id: self.account, app_id: self.app_id.clone(), default_inbox: qiscus.inbox };
+        let ingest = Ingest {
+            account,
+            store: self.store.clone(),
+            doorbell,
+            roster: self.cache.clone(),
+            platform: self.platform.clone(),
+            secrets: parts::webhook_secret(&self.config)?.into_iter().collect(),
+            admin_token: parts::admin_token(&self.config)?,
+            targets: parts::targets(&self.config, &self.app_id)?,
+            capacity: policy.capacity,
+            ops: self.ops(checks),
+            settings: Settings { workers, ..defaults },
+        };
+        sebastian_ingest::metrics::describe();
+        let listener = bind(SocketAddr::new(listen.host, listen.port))?;
+        let served = sebastian_ingest::serve(listener, ingest, self.stop.clone()).await;
+        served.map_err(|error| Failure::Server("webhook", error))
+    }
+
+    async fn work(&self, wakes: WakeUps) -> Result<(), Failure> {
+        let Config { db, worker, poll_interval, reconcile_interval, policy, timing, .. } = &self.config;
+        let worker = Worker {
+            account: self.account,
+            store: self.store.clone(),
+            platform: self.platform.clone(),
+            cache: self.cache.clone(),
+            wakes,
+            policy: policy.clone(),
+            timing: *timing,
+            settings: WorkerSettings {
+                name: format!("worker-{}", Ulid::new()),
+                max_inflight: worker.max_inflight,
+                sweep: worker.sweep,
+                poll_interval: *poll_interval,
+                reconcile_interval: *reconcile_interval,
+                grace: worker.grace,
+                retention: db.retention,
+            },
+        };
+        Ok(worker.run(self.stop.clone()).await?)
+    }
+
+    fn ops(&self, mut checks: Vec<Check>) -> Ops {
+        checks.push(Check::ledger("ledger", self.store.clone()));
+        checks.push(Check::roster_cache("roster_cache", self.cache.clone()));
+        let metrics = self.metrics.clone();
+        Ops { checks, metrics: Arc::new(move || metrics.render()) }
+    }
+}
+
+fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).map_err(|source| Failure::Listen { address, source })
+}

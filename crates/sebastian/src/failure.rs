@@ -1,0 +1,68 @@
+//! Why the program ends without having done what it was asked, and with which exit code.
+
+use std::{error::Error, io, net::SocketAddr};
+
+use metrics_exporter_prometheus::BuildError;
+use sebastian_ingest::SetWebhookError;
+use sebastian_store::StoreError;
+use sebastian_worker::WorkerError;
+
+use crate::config::{Problem, Problems};
+
+/// Why the program ends.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The settings have to be changed first.
+    #[error(transparent)]
+    Settings(#[from] Problems),
+    /// The ledger refused, or for a command did not answer.
+    #[error("the ledger cannot be used")]
+    Ledger(#[from] StoreError),
+    /// The address is taken, or not ours.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// As configured.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A server could not start, or broke.
+    #[error("the {0} server failed")]
+    Server(&'static str, #[source] io::Error),
+    /// The worker broke down.
+    #[error("the worker failed")]
+    Worker(#[from] WorkerError),
+    /// A part of the process ended though nobody asked it to.
+    #[error("the {0} ended without being asked to")]
+    EndedEarly(&'static str),
+    /// The platform did not take the webhooks.
+    #[error("the webhooks are not, or not certainly, set; {}", .0.advice())]
+    SetWebhook(#[from] SetWebhookError),
+    /// Metrics could not be set up.
+    #[error("metrics cannot be collected")]
+    Metrics(#[from] BuildError),
+    /// The system would not let us hear signals.
+    #[error("signals cannot be received")]
+    Signals(#[source] io::Error),
+}
+
+impl Failure {
+    /// 2 when settings have to be changed, so that supervisors can tell it from what a restart may cure; else 1.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        if matches!(self, Self::Settings(_)) { 2 } else { 1 }
+    }
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        Self::Settings(problem.into())
+    }
+}
+
+/// An error with everything below it, in one line.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let below = std::iter::successors(error.source(), |error| (**error).source());
+    below.fold(error.to_string(), |text, error| format!("{text}: {error}"))
+}

@@ -1,0 +1,88 @@
+//! The command: what an operator types, the settings it reads, and how the parts are put together.
+
+pub mod cli;
+mod commands;
+mod compose;
+pub mod config;
+mod failure;
+pub mod telemetry;
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use tracing::{error, info, warn};
+
+use self::{
+    cli::{Cli, Command, Process, Settings, Task},
+    config::{Loaded, Origin},
+    failure::{Failure, chain},
+};
+
+/// Does what was asked for, and reports how it ended. Must be called within a tokio runtime.
+pub async fn run(cli: Cli) -> ExitCode {
+    match cli.task() {
+        Ok((Task::Run(process), settings)) => run_process(process, &settings).await,
+        Ok((Task::Do(command), settings)) => run_command(command, &settings).await,
+        Err(usage) => usage.exit(),
+    }
+}
+
+/// Runs one process until it is told to stop. Must be called within a tokio runtime.
+pub async fn run_process(process: Process, settings: &Settings) -> ExitCode {
+    let loaded = config::load(settings.config.as_deref());
+    let started = loaded.and_then(|loaded| telemetry::start_log(&loaded.config.log).map(|()| loaded));
+    let loaded = match started {
+        Ok(loaded) => loaded,
+        Err(problems) => return complain(&problems.into()),
+    };
+    introduce(process, &loaded);
+    match compose::run(loaded.config, process).await {
+        Ok(()) => {
+            info!("stopped");
+            ExitCode::SUCCESS
+        }
+        // Wrong settings are for whoever typed the command.
+        Err(failure @ Failure::Settings(_)) => complain(&failure),
+        Err(failure) => {
+            error!(error = %chain(&failure), "stopped: {failure}");
+            failure.exit_code().into()
+        }
+    }
+}
+
+async fn run_command(command: Command, settings: &Settings) -> ExitCode {
+    let done = match (config::load(settings.config.as_deref()), command) {
+        (Err(problems), _) => Err(problems.into()),
+        (Ok(loaded), Command::Migrate) => commands::migrate(&loaded).await,
+        (Ok(loaded), Command::SetWebhook { dry_run }) => commands::set_webhook(&loaded, dry_run).await,
+        (Ok(loaded), Command::CheckConfig) => commands::check_config(&loaded),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => complain(&failure),
+    }
+}
+
+/// Logs what the process is and every setting that is not a default.
+fn introduce(process: Process, loaded: &Loaded) {
+    let changed = loaded.shown.iter().filter(|shown| shown.origin != Origin::Default);
+    let settings =
+        changed.map(|shown| format!("{}={}", shown.key, shown.value)).collect::<Vec<_>>().join(" ");
+    let (process, version) = (process.as_str(), env!("CARGO_PKG_VERSION"));
+    info!(process, version, settings, "sebastian {version} starts as {process}");
+    for warning in &loaded.warnings {
+        warn!("{warning}");
+    }
+}
+
+/// Tells a person what went wrong, one line each.
+fn complain(failure: &Failure) -> ExitCode {
+    let text = chain(failure);
+    for line in text.lines() {
+        // With standard error closed there is nobody to tell.
+        let _closed = writeln!(io::stderr(), "sebastian: {line}");
+    }
+    failure.exit_code().into()
+}

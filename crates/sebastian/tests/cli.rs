@@ -1,0 +1,157 @@
+//! What the real programs print, and the codes they end with.
+
+use std::{fs, path::Path, process::Output};
+
+use sebastian_testkit::binary;
+
+/// A configuration that lacks nothing; nobody answers at its addresses.
+pub const COMPLETE: &str = "\
+db:
+  connection_string: postgres://CANARY:CANARY@127.0.0.1:9/sebastian
+redis:
+  url: redis://:CANARY@127.0.0.1:9
+webhook:
+  base_url: https://desk.example
+qiscus:
+  base_url: http://127.0.0.1:9
+  app_id: desk-1
+  secret_key: CANARY-key
+";
+
+/// What a program did in a folder.
+struct Ran {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+fn run_in(folder: &Path, program: &str, arguments: &[&str]) -> Ran {
+    let mut command = binary(program);
+    let Output { status, stdout, stderr } = command.args(arguments).current_dir(folder).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Ran { code: status.code(), out: text(stdout), err: text(stderr) }
+}
+
+fn run(arguments: &[&str]) -> Ran {
+    run_in(tempfile::tempdir().unwrap().path(), "sebastian", arguments)
+}
+
+#[test]
+fn bare_it_prints_its_help_and_fails() {
+    let ran = run(&[]);
+    assert_eq!((ran.code, ran.out.as_str()), (Some(2), ""));
+    assert!(ran.err.contains("Usage: sebastian"), "{}", ran.err);
+}
+
+#[test]
+fn help_teaches_by_example() {
+    let ran = run(&["--help"]);
+    assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""));
+    for taught in [
+        "Usage: sebastian",
+        "-e, --exec <PROCESS>",
+        "-c, --config <FILE>",
+        "webhook",
+        "migrate",
+        "set-webhook",
+        "check-config",
+        "sebastian -e webhook",
+        "sebastian set-webhook --dry-run",
+        "config.example.yml",
+        "SEBASTIAN__LISTEN__PORT",
+        "Exit codes",
+    ] {
+        assert!(ran.out.contains(taught), "no {taught} in\n{}", ran.out);
+    }
+    assert!(ran.out.lines().all(|line| line.len() <= 120), "{}", ran.out);
+}
+
+#[test]
+fn wrong_usage_ends_with_code_2_and_says_what_is_wrong() {
+    let cases: [(&[&str], &str); 6] = [
+        (&["-c", "desk.yml"], "name a process with -e"),
+        (&["-e", "everything"], "possible values: webhook, worker, all"),
+        (&["-e", "webhook", "migrate"], "leave out -e"),
+        (&["set-webhook", "--dryrun"], "--dry-run"),
+        (&["migrat"], "migrate"),
+        (&["--data", "here", "migrate"], "unexpected argument"),
+    ];
+    for (arguments, said) in cases {
+        let ran = run(arguments);
+        assert_eq!((ran.code, ran.out.as_str()), (Some(2), ""), "{arguments:?}");
+        assert!(ran.err.contains(said), "{arguments:?}: {}", ran.err);
+    }
+}
+
+#[test]
+fn what_is_missing_is_told_by_name_before_anything_starts() {
+    let missing = |key: &str, variable: &str| {
+        format!("sebastian: `{key}` is not set: write it in the config file, or set {variable}\n")
+    };
+    let all = [
+        missing("db.connection_string", "SEBASTIAN__DB__CONNECTION_STRING"),
+        missing("redis.url", "SEBASTIAN__REDIS__URL"),
+        missing("qiscus.app_id", "SEBASTIAN__QISCUS__APP_ID"),
+        missing("qiscus.secret_key", "SEBASTIAN__QISCUS__SECRET_KEY"),
+    ];
+    for process in ["webhook", "worker", "all"] {
+        let ran = run(&["-e", process]);
+        assert_eq!((ran.code, ran.err), (Some(2), all.concat()), "{process}");
+    }
+    assert_eq!(run(&["migrate"]).err, all[0]);
+    assert_eq!(run(&["set-webhook"]).err, all[2..].concat());
+    assert_eq!(run(&["check-config"]).err, all.concat());
+}
+
+#[test]
+fn the_binaries_of_one_process_need_no_flag() {
+    let folder = tempfile::tempdir().unwrap();
+    for program in ["ingest", "worker"] {
+        let ran = run_in(folder.path(), program, &[]);
+        assert_eq!(ran.code, Some(2), "{program}");
+        assert!(ran.err.contains("`db.connection_string` is not set"), "{program}: {}", ran.err);
+        assert_eq!(run_in(folder.path(), program, &["-e", "webhook"]).code, Some(2), "{program}");
+    }
+}
+
+#[test]
+fn a_file_that_is_named_must_be_there() {
+    let ran = run(&["-e", "webhook", "-c", "absent.yml"]);
+    assert_eq!(ran.code, Some(2));
+    assert!(ran.err.starts_with("sebastian: absent.yml cannot be read"), "{}", ran.err);
+}
+
+#[test]
+fn wrong_settings_are_told_one_a_line() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("config.yml"), "listen:\n  port: x\n  hots: y\n").unwrap();
+    let ran = run_in(folder.path(), "sebastian", &["-e", "worker"]);
+    let told = "sebastian: config.yml:2: `listen.port` must be a port from 0 to 65535\n\
+                sebastian: config.yml:3: unknown key `listen.hots`; the nearest known one is `listen.host`\n";
+    assert_eq!((ran.code, ran.out.as_str(), ran.err.as_str()), (Some(2), "", told));
+}
+
+#[test]
+fn check_config_shows_what_is_in_force_and_no_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("config.yml"), COMPLETE).unwrap();
+    fs::write(folder.path().join("other.yml"), COMPLETE).unwrap();
+    let ran = run_in(folder.path(), "sebastian", &["check-config"]);
+
+    assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""));
+    assert!(!ran.out.contains("CANARY"), "{}", ran.out);
+    let shows = |key: &str, origin: &str| {
+        let found =
+            ran.out.lines().any(|line| line.starts_with(&format!("{key} ")) && line.ends_with(origin));
+        assert!(found, "no {key} from {origin} in\n{}", ran.out);
+    };
+    shows("listen.port: 3000", "  # default");
+    shows("qiscus.app_id: desk-1", "  # config.yml:9");
+    shows("qiscus.secret_key: [hidden]", "  # config.yml:10");
+
+    for arguments in [["-c", "other.yml", "check-config"], ["check-config", "-c", "other.yml"]] {
+        let ran = run_in(folder.path(), "sebastian", &arguments);
+        assert!(ran.code == Some(0) && ran.out.contains("other.yml:9"), "{}", ran.out);
+    }
+    assert_eq!(run_in(folder.path(), "sebastian", &["-e", "worker", "check-config"]).code, Some(0));
+}

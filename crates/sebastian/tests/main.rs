@@ -1,0 +1,11 @@
+//! The command, its settings and its processes.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests, which clippy does not see as such")]
+
+mod acceptance;
+mod cli;
+mod config;
+mod desk;
+mod processes;
+mod refusals;
+mod secrets;

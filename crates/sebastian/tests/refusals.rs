@@ -1,0 +1,164 @@
+//! What is refused, in words that say where it stands and what to change.
+
+use crate::config::{load, problems};
+
+#[test]
+fn an_unknown_key_is_refused_with_the_nearest_known_one() {
+    let cases = [
+        (
+            "webhook:\n  max_curent_customer: 3",
+            "desk.yml:2: unknown key `webhook.max_curent_customer`; the nearest known one is `webhook.max_current_customer`",
+        ),
+        (
+            "qiscus:\n  max_current_customer: 3",
+            "desk.yml:2: unknown key `qiscus.max_current_customer`; the nearest known one is `webhook.max_current_customer`",
+        ),
+        ("port: 80", "desk.yml:1: unknown key `port`; the nearest known one is `listen.port`"),
+        (
+            "lisen:\n  host: 0.0.0.0",
+            "desk.yml:2: unknown key `lisen.host`; the nearest known one is `listen.host`",
+        ),
+        (
+            "listen:\n  Port: 80",
+            "desk.yml:2: unknown key `listen.Port`; the nearest known one is `listen.port`",
+        ),
+    ];
+    for (text, problem) in cases {
+        assert_eq!(problems(text), problem, "{text}");
+    }
+}
+
+#[test]
+fn an_unknown_variable_is_refused_with_the_nearest_known_key() {
+    let refused = load("", &[("SEBASTIAN__LISTEN__PROT", "80")]).unwrap_err().to_string();
+    assert_eq!(
+        refused,
+        "SEBASTIAN__LISTEN__PROT: unknown key `listen.prot`; the nearest known one is `listen.port`"
+    );
+}
+
+#[test]
+fn a_value_of_the_wrong_kind_is_refused_with_what_it_must_be() {
+    let cases = [
+        ("listen:\n  port: eighty", "`listen.port` must be a port from 0 to 65535"),
+        ("listen:\n  port: 65536", "`listen.port` must be a port from 0 to 65535"),
+        ("listen:\n  port: [80]", "`listen.port` is a list; it must be a port from 0 to 65535"),
+        ("listen:\n  host: localhost", "`listen.host` must be an IP address such as 0.0.0.0"),
+        ("worker:\n  listen: 9000", "`worker.listen` must be an address such as 127.0.0.1:9464"),
+        ("worker:\n  sweep_ms: 0", "`worker.sweep_ms` must be a whole number from 10 to 60000"),
+        ("worker:\n  sweep_ms: 1s", "`worker.sweep_ms` must be a whole number from 10 to 60000"),
+        (
+            "webhook:\n  max_current_customer: -1",
+            "`webhook.max_current_customer` must be a whole number from 0 to 10000",
+        ),
+        ("db:\n  migrate: perhaps", "`db.migrate` must be `true` or `false`"),
+        ("policy:\n  strategy: fair", "`policy.strategy` must be `balanced` or `round_robin`"),
+        (
+            "policy:\n  roles: [agent, boss]",
+            "`policy.roles` must be a list of `agent` or `supervisor` or `admin`",
+        ),
+        ("policy:\n  roles: []", "`policy.roles` must be a list of `agent` or `supervisor` or `admin`"),
+        ("qiscus:\n  app_id: [a]", "`qiscus.app_id` is a list; it must be text"),
+    ];
+    for (text, problem) in cases {
+        assert_eq!(problems(text), format!("desk.yml:2: {problem}"), "{text}");
+    }
+}
+
+#[test]
+fn a_base_url_is_http_of_a_host_and_nothing_more() {
+    let urls = [
+        "example.com",
+        "ftp://example.com",
+        "https://",
+        "http:///path",
+        "https://user:pw@example.com",
+        "https://example.com/?a=1",
+        "https://example.com#a",
+        "https://exa mple.com",
+    ];
+    for url in urls {
+        for key in ["webhook", "qiscus"] {
+            let refused = problems(&format!("{key}:\n  base_url: '{url}'"));
+            let must = "must be a URL that starts with http:// or https://, without user, query or fragment";
+            assert_eq!(refused, format!("desk.yml:2: `{key}.base_url` {must}"), "{url}");
+        }
+    }
+}
+
+#[test]
+fn contradictions_are_refused_in_one_sentence_each() {
+    let cases = [
+        (
+            "webhook:\n  max_current_customer: 0",
+            "`webhook.max_current_customer` is 0, so no agent could be given anything: set it to at least 1, or stop the worker to pause assignment",
+        ),
+        (
+            "worker:\n  reservation_ms: 7999",
+            "`worker.reservation_ms` is less than twice `qiscus.timeout_ms`, so a call and its repeat would not fit: raise it or lower the timeout",
+        ),
+        (
+            "qiscus:\n  connect_timeout_ms: 4001",
+            "`qiscus.connect_timeout_ms` is longer than `qiscus.timeout_ms`, which includes it: lower it",
+        ),
+        (
+            "poller:\n  interval_ms: 60001",
+            "`poller.interval_ms` is longer than `poller.staleness_max_ms`, so every roster would be too old to use before the next: poll more often or raise the limit",
+        ),
+        (
+            "qiscus:\n  email: a@b.example",
+            "`qiscus.email` and `qiscus.password` are one login: set both or neither",
+        ),
+        (
+            "qiscus:\n  password: hunter2",
+            "`qiscus.email` and `qiscus.password` are one login: set both or neither",
+        ),
+        (
+            "webhook:\n  secret: fifteen-letters",
+            "`webhook.secret` is shorter than 16 characters and could be guessed: make one with `openssl rand -hex 16`",
+        ),
+        (
+            "admin:\n  token: fifteen-letters",
+            "`admin.token` is shorter than 16 characters and could be guessed: make one with `openssl rand -hex 16`",
+        ),
+        (
+            "webhook:\n  secret: sixteen/letters!",
+            "`webhook.secret` becomes part of a URL: use only letters, digits and - . _ ~, such as `openssl rand -hex 16` makes",
+        ),
+    ];
+    for (text, problem) in cases {
+        assert_eq!(problems(text), problem, "{text}");
+    }
+}
+
+#[test]
+fn every_problem_is_told_at_once() {
+    let refused = problems(
+        "listen:\n  port: x\n  hots: y\nworker:\n  sweep_ms: 0\nwebhook:\n  max_current_customer: 0",
+    );
+    assert_eq!(refused.lines().count(), 4, "{refused}");
+}
+
+#[test]
+fn what_is_no_configuration_is_refused_with_its_line() {
+    let cases = [
+        ("listen: 80", "desk.yml:1: `listen` is a section: it holds keys such as `listen.host`"),
+        ("- listen", "desk.yml:1: expected sections such as `listen:`"),
+        ("listen", "desk.yml:1: expected sections such as `listen:`"),
+        ("listen:\n  port:\n    tcp: 80", "desk.yml:3: `listen.port` holds no keys of its own"),
+        ("listen:\n  port: 80\n  port: 81", "desk.yml:3: `listen.port` stands at desk.yml:2 already"),
+        ("listen: &a\n  port: 80\nworker: *a", "desk.yml:3: aliases are not supported; repeat the value"),
+        (
+            "log:\n  level: info\n---\nlog:\n  level: warn",
+            "desk.yml:3: a second document starts here; put everything in one",
+        ),
+        ("policy:\n  roles: [[agent]]", "desk.yml:2: `policy.roles` lists something that is no plain value"),
+    ];
+    for (text, problem) in cases {
+        assert_eq!(problems(text), problem, "{text}");
+    }
+    for text in ["listen: [", "listen:\n\tport: 80", "a: b: c", "\"", "%", "\0"] {
+        let refused = problems(text);
+        assert!(refused.starts_with("desk.yml:"), "{text:?}: {refused}");
+    }
+}
