@@ -6,6 +6,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -154,6 +155,9 @@ struct Standing {
     unknown: bool,
 }
 
+/// Longest a conversation sits out before somebody new may be found for it.
+pub const PARK_MAX: Duration = Duration::from_secs(5);
+
 /// When a seat is full that has room until the round ends.
 const NEVER: u32 = u32::MAX;
 
@@ -283,7 +287,8 @@ impl<'a> Round<'a> {
         Rejections { standing, filled: Arc::default(), turn: self.turn, refused: refused.collect(), chosen }
     }
 
-    /// A conversation all of whose agents were refused for it sits out until the first of them may be tried again.
+    /// A conversation all of whose agents were refused for it sits out until the first of them may be tried again, and
+    /// is looked at in between, for somebody else may have come.
     fn passed_over(&self, head: &Head, standing: &Standing) -> Outcome {
         let refused_until = |index: &usize| {
             let id = self.desk[*index].agent.id;
@@ -294,7 +299,10 @@ impl<'a> Round<'a> {
         };
         let expiries: Option<Vec<Timestamp>> = standing.eligible.iter().map(refused_until).collect();
         match expiries.and_then(|expiries| expiries.into_iter().min()) {
-            Some(until) => Outcome::Park(Park { until, why: ParkReason::Refused }),
+            Some(expiry) => {
+                let until = expiry.min(self.now + PARK_MAX);
+                Outcome::Park(Park { until, why: ParkReason::Refused })
+            }
             None => Outcome::Pass,
         }
     }

@@ -39,12 +39,15 @@ impl<'a> Seat<'a> {
         } else {
             None
         };
+        let capacity = policy.capacity.unwrap_or(u32::MAX);
+        // Whoever is full by our own count is full whatever the platform would say: nobody need ask.
+        let full_by_ours = (load.open >= capacity).then_some(load.open);
         let online_ms = agent.online_since.map_or(0, |since| now.since(since).as_millis());
         Self {
             agent,
             barred,
-            load: load.effective(agent),
-            capacity: policy.capacity.unwrap_or(u32::MAX),
+            load: load.effective(agent).or(full_by_ours),
+            capacity,
             assignments: load.assignments_since(agent.online_since),
             online_ms: u64::try_from(online_ms).unwrap_or(u64::MAX).max(1),
             last_assigned_at: load.last_assigned_at,

@@ -1,7 +1,7 @@
 //! What a platform call, or a read-back, means for the conversation it was made for.
 
 use crate::{
-    AgentId, Closed, ConversationId, Origin, Park, State,
+    AgentId, Closed, ConversationId, Origin, Park, State, Timestamp,
     rooms::{Refund, Rooms},
 };
 
@@ -117,15 +117,18 @@ impl Rooms {
     }
 
     /// Applies a read-back of the room of an assigned conversation, asked for when its events did not add up
-    /// or when its agent's list no longer held it.
-    pub fn verified(&mut self, conversation: ConversationId, seen: Seen) -> Settled {
+    /// or when its agent's list no longer held it. What was seen at `asked_at` says nothing of an assignment or of
+    /// a customer's message that came after.
+    pub fn verified(&mut self, conversation: ConversationId, seen: Seen, asked_at: Timestamp) -> Settled {
         let Some((index, found)) = self.find(conversation) else { return Settled::Stale };
-        if !found.is_assigned() {
+        if !matches!(found.state, State::Assigned { at, .. } if at <= asked_at) {
             return Settled::Stale;
         }
         let (room, inbox, origin) = (found.room.clone(), found.inbox, found.origin);
         let (reopened_by, wrote_at) = (found.verify_seq, found.last_activity_at);
+        let wrote_since = wrote_at >= asked_at;
         match seen {
+            Seen::Served if wrote_since => return Settled::Stale,
             Seen::Served => {
                 let conversation = self.change(index);
                 (conversation.verify_at, conversation.verify_seq) = (None, None);
@@ -133,6 +136,9 @@ impl Rooms {
             Seen::Over(how) => {
                 self.remember_if_resolved(index, how);
                 self.close(index, how);
+                if let (true, Some(seq)) = (wrote_since, reopened_by) {
+                    self.open_new(room, seq, wrote_at, inbox, None);
+                }
             }
             Seen::Waiting => match (reopened_by, origin) {
                 (Some(seq), _) => {

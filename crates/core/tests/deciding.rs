@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use sebastian_core::{
     Agent, AgentId, AgentLoad, Answers, Decision, Head, Outcome, Park, ParkReason, Policy, Presence,
     Rejection, Role, Roster, Snapshot, decide,
-    decide::{explain, free_slots, sort_heads},
+    decide::{PARK_MAX, explain, free_slots, sort_heads},
 };
 
 use crate::support::*;
@@ -207,14 +207,18 @@ fn the_largest_count_a_platform_can_send_overflows_nothing() {
 }
 
 #[test]
-fn refused_by_all_it_is_parked_until_the_earliest_expiry() {
-    let refused = vec![(ANA, NOW + 9 * SECOND), (BUDI, NOW + 5 * SECOND)];
-    let refused_by_all = Head { refused, ..head(1) };
+fn refused_by_all_it_is_parked_until_the_earliest_expiry_and_not_for_long() {
+    let parked_until = |ana, budi| {
+        let refused = vec![(ANA, NOW + ana * SECOND), (BUDI, NOW + budi * SECOND)];
+        let refused_by_all = Head { refused, ..head(1) };
+        match one_decision(&snapshot([agent(1), agent(2)], vec![refused_by_all])).outcome {
+            Outcome::Park(Park { until, why: ParkReason::Refused }) => until,
+            other => panic!("{other:?}"),
+        }
+    };
 
-    let outcome = one_decision(&snapshot([agent(1), agent(2)], vec![refused_by_all])).outcome;
-
-    let park = Park { until: NOW + 5 * SECOND, why: ParkReason::Refused };
-    assert_eq!(outcome, Outcome::Park(park));
+    assert_eq!(parked_until(9, 2), NOW + 2 * SECOND);
+    assert_eq!(parked_until(300, 300), NOW + PARK_MAX);
 }
 
 #[test]

@@ -231,3 +231,43 @@ fn a_read_back_says_nothing_about_a_conversation_not_assigned() {
         }
     }
 }
+
+#[test]
+fn a_reading_older_than_the_customers_message_settles_no_doubt() {
+    let (mut ledger, room) = with_ana();
+    let asked_at = ledger.now;
+    ledger.pass(SECOND);
+    ledger.fold(&room, allocate_after(2));
+
+    let settled = ledger.read_back_as_of(&room, Seen::Served, asked_at);
+
+    assert_eq!(settled, Settled::Stale);
+    assert!(ledger.open_in(&room).verify_at.is_some());
+}
+
+#[test]
+fn a_session_seen_over_before_the_customer_wrote_again_is_followed_by_theirs() {
+    let (mut ledger, room) = with_ana();
+    let asked_at = ledger.now;
+    ledger.pass(SECOND);
+    let place = ledger.fold(&room, allocate_after(2));
+
+    ledger.read_back_as_of(&room, Seen::Over(Closed::Resolved), asked_at);
+
+    let next = ledger.open_in(&room);
+    assert_eq!((next.state.clone(), next.position), (State::Waiting { park: None }, place));
+    assert_eq!(ledger.load(ANA), 0);
+}
+
+#[test]
+fn a_reading_older_than_the_assignment_changes_nothing() {
+    let (mut ledger, room) = with_ana();
+    let asked_at = ledger.now;
+    ledger.pass(SECOND);
+    ledger.read_back(&room, Seen::Waiting);
+    ledger.pass(SECOND);
+    ledger.assign(&room, BUDI);
+
+    assert_eq!(ledger.read_back_as_of(&room, Seen::Waiting, asked_at), Settled::Stale);
+    assert_eq!(ledger.load(BUDI), 1);
+}

@@ -6,7 +6,7 @@ use proptest::{collection::vec, prelude::*, sample::select};
 use sebastian_core::{
     Agent, AgentId, AgentLoad, Answers, Decision, Head, InboxId, Outcome, Park, ParkReason, Policy, Presence,
     Rejection, Role, Roster, Rotation, Seq, Snapshot, Strategy as Choice, Timestamp, decide,
-    decide::{explain, free_slots},
+    decide::{PARK_MAX, explain, free_slots},
 };
 
 use crate::support::*;
@@ -148,6 +148,8 @@ impl<'a> Model<'a> {
         let unexplained = |reported: u32| reported.saturating_sub(known.open + known.closed_recently);
         let before =
             if agent.listed { Some(known.open) } else { reported.map(|n| known.open + unexplained(n)) };
+        // Full by our own count is full, whatever the platform does not tell.
+        let before = before.or((known.open >= self.capacity()).then_some(known.open));
         Some(before? + self.given(agent))
     }
 
@@ -235,7 +237,9 @@ impl<'a> Model<'a> {
             |id| verdicts.iter().any(|(agent, why)| agent.id == id && *why == Some(Rejection::Refused));
         let expiries = head.refused.iter().filter(|(id, _)| is_refused(*id)).map(|(_, until)| *until);
         match expiries.min() {
-            Some(until) if !some(Rejection::Full) => Outcome::Park(Park { until, why: ParkReason::Refused }),
+            Some(expiry) if !some(Rejection::Full) => {
+                Outcome::Park(Park { until: expiry.min(NOW + PARK_MAX), why: ParkReason::Refused })
+            }
             _ => Outcome::Pass,
         }
     }

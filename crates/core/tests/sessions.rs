@@ -272,7 +272,7 @@ fn counters_that_end_where_they_began_are_not_written() {
     let id = ledger.open_in(&room).id;
 
     rooms.transfer(&room, ANA, BUDI);
-    rooms.verified(id, Seen::Over(Closed::Resolved));
+    rooms.verified(id, Seen::Over(Closed::Resolved), ledger.now);
 
     let agents = rooms.finish().agents;
     assert_eq!(agents.into_iter().collect::<Vec<_>>(), [(ANA, AgentChange { open: -1, assignments: 0 })]);

@@ -186,10 +186,15 @@ impl Ledger {
         self.transact(|rooms| rooms.transfer(room, from, to))
     }
 
-    /// A read-back of `room`, for the conversation open there.
+    /// A read-back of `room`, for the conversation open there, that began after all that has happened.
     pub fn read_back(&mut self, room: &RoomId, seen: Seen) -> Settled {
+        self.read_back_as_of(room, seen, self.now + Duration::from_millis(1))
+    }
+
+    /// A read-back of `room` that began at `asked_at`.
+    pub fn read_back_as_of(&mut self, room: &RoomId, seen: Seen, asked_at: Timestamp) -> Settled {
         let id = self.open_in(room).id;
-        self.transact(|rooms| rooms.verified(id, seen))
+        self.transact(|rooms| rooms.verified(id, seen, asked_at))
     }
 
     /// Old closed sessions are purged, whatever became of their rooms.
