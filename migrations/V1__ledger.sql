@@ -42,7 +42,9 @@ CREATE TABLE queues (
     turn_agents  BIGINT[] NOT NULL DEFAULT '{}',
     turns        BIGINT[] NOT NULL DEFAULT '{}'
 );
-CREATE UNIQUE INDEX queues_key ON queues (account_id, COALESCE(inbox_id, 0), COALESCE(team_id, 0));
+-- NULL is a queue of its own, and no inbox number is spared to stand for it.
+CREATE UNIQUE INDEX queues_key ON queues
+    (account_id, COALESCE(inbox_id, 0), (inbox_id IS NULL), COALESCE(team_id, 0), (team_id IS NULL));
 
 CREATE TABLE conversations (
     id                BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -54,6 +56,7 @@ CREATE TABLE conversations (
     state             TEXT NOT NULL CHECK (state IN ('waiting', 'reserved', 'closing', 'assigned', 'resolved')),
     agent_id          BIGINT,
     attempt           INT NOT NULL DEFAULT 0,
+    takeovers         INT NOT NULL DEFAULT 0,
     deadline_at       TIMESTAMPTZ,
     assigned_at       TIMESTAMPTZ,
     closed_at         TIMESTAMPTZ,
@@ -75,6 +78,7 @@ CREATE TABLE conversations (
 );
 COMMENT ON COLUMN conversations.position IS 'place in line: the sequence of the event that opened it';
 COMMENT ON COLUMN conversations.agent_id IS 'whose slot; of a resolved conversation, who had it last';
+COMMENT ON COLUMN conversations.takeovers IS 'how often the reservation now held was taken over past its deadline';
 COMMENT ON COLUMN conversations.decided_no IS 'place in the order of first reservations';
 
 -- The conversation key: at most one open conversation a room.
@@ -89,8 +93,7 @@ CREATE INDEX conversations_slots ON conversations (account_id, deadline_at) WHER
 CREATE INDEX conversations_assigned ON conversations (account_id, agent_id) WHERE state = 'assigned';
 CREATE INDEX conversations_suspect ON conversations (account_id, verify_at)
     WHERE state = 'assigned' AND verify_at IS NOT NULL;
-CREATE INDEX conversations_closed_by_agent ON conversations (account_id, agent_id, closed_at)
-    WHERE state = 'resolved';
+CREATE INDEX conversations_closed ON conversations (account_id, closed_at) WHERE state = 'resolved';
 CREATE INDEX conversations_by_room ON conversations (account_id, room_id, id);
 CREATE INDEX conversations_decided ON conversations (account_id, decided_no) WHERE decided_no IS NOT NULL;
 
@@ -121,3 +124,7 @@ CREATE TABLE leases (
     holder      TEXT NOT NULL,
     expires_at  TIMESTAMPTZ NOT NULL
 );
+
+-- Rows come and go quickly: what the planner believes and what it must step over are kept fresh.
+ALTER TABLE conversations SET (autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02);
+ALTER TABLE events SET (autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02);

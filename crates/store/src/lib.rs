@@ -10,6 +10,7 @@ pub mod postgres;
 
 pub use memory::MemoryStore;
 pub use port::{
-    Attempt, Counts, Decide, DecideRule, Decided, Pause, PauseReason, Reservation, Store, StoreError, Suspect,
+    Attempt, Counts, Decide, DecideRule, Decided, Listed, Page, Pause, PauseReason, Reservation, Selection,
+    Store, StoreError, Suspect,
 };
 pub use postgres::PostgresStore;

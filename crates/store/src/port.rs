@@ -65,6 +65,7 @@ pub trait Store: Send + Sync {
         account: AccountId,
         id: ConversationId,
         seen: Seen,
+        asked_at: Timestamp,
     ) -> Result<Settled, StoreError>;
 
     /// Brings the ledger in step with the rooms the platform lists for an agent.
@@ -96,6 +97,15 @@ pub trait Store: Send + Sync {
 
     /// The newest conversation of `room`, whatever its state.
     async fn latest_in(&self, account: AccountId, room: &RoomId) -> Result<Option<Conversation>, StoreError>;
+
+    /// At most `limit` conversations, for people who ask: those still to be resolved by place in line, then id; the
+    /// resolved by when they closed, newest first. Reads no more of a queue than its first `limit`, and takes no lock.
+    async fn list(
+        &self,
+        account: AccountId,
+        selection: &Selection,
+        limit: u32,
+    ) -> Result<Page, StoreError>;
 
     /// Positions of conversations in the order of their first reservations, at most `limit`: what the check for
     /// first come, first served reads.
@@ -168,8 +178,8 @@ pub struct Reservation {
     pub opened_at: Timestamp,
     /// When the slot was taken or taken over.
     pub reserved_at: Timestamp,
-    /// When the previous holder of this reservation could last have sent a call, after a take-over.
-    pub overdue_since: Option<Timestamp>,
+    /// How often it was taken over since the slot was taken. Zero: fresh, and nothing has been sent yet.
+    pub takeovers: u32,
 }
 
 /// One attempt for one conversation.
@@ -190,6 +200,8 @@ pub struct Suspect {
     pub room: RoomId,
     /// Who the ledger says serves it.
     pub agent: AgentId,
+    /// When it was claimed: the reading is of no earlier time.
+    pub claimed_at: Timestamp,
 }
 
 /// How many conversations stand where.
@@ -209,6 +221,49 @@ pub struct Counts {
     pub unfolded: u64,
     /// When the oldest waiting conversation opened.
     pub oldest_waiting_at: Option<Timestamp>,
+}
+
+/// Which conversations to list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selection {
+    /// All that are not resolved.
+    Unresolved,
+    /// Waiting in a queue.
+    Waiting,
+    /// Waiting and parked.
+    Parked,
+    /// Reserved: the platform is being told.
+    Reserved,
+    /// Resolved while the platform was being told.
+    Closing,
+    /// Assigned.
+    Assigned,
+    /// Resolved.
+    Resolved,
+    /// The newest of a room, whatever its state.
+    NewestIn(RoomId),
+}
+
+/// Conversations, and what held for all of them when they were read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// When this was read.
+    pub now: Timestamp,
+    /// Decisions are paused.
+    pub pause: Option<Pause>,
+    /// What was found, in order.
+    pub conversations: Vec<Listed>,
+}
+
+/// A conversation and what is known of it beside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// The conversation.
+    pub conversation: Conversation,
+    /// Its place in its queue, the first being 1; of those that wait and are not parked.
+    pub place: Option<u64>,
+    /// Who serves it and since when; of a resolved one, who did to its end.
+    pub served: Option<(AgentId, Timestamp)>,
 }
 
 /// Why decisions stand still.

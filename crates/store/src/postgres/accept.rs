@@ -58,8 +58,12 @@ impl<'a> Columns<'a> {
 }
 
 impl PostgresStore {
-    /// One pipelined transaction: its four requests leave together, so it costs one round trip and one flush.
+    /// One pipelined transaction: its four requests leave together, so it costs one round trip and one flush. They
+    /// leave at the first poll, so a caller who goes away leaves a whole transaction behind, never half of one.
     pub(super) async fn run_accept(&self, account: AccountId, events: &[NewEvent]) -> Result<(), StoreError> {
+        if events.is_empty() {
+            return Ok(());
+        }
         let client = self.client().await?;
         let (lock, insert) = (client.prepare_cached(LOCK).await?, client.prepare_cached(INSERT).await?);
         let mut columns = Columns::default();

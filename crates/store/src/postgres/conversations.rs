@@ -23,13 +23,14 @@ const HELD_BY: &str = "
     FROM conversations
     WHERE account_id = $1 AND agent_id = $2 AND state = 'assigned'";
 
-/// Index conversations_by_room. $2 rooms, $3 since.
+/// Index conversations_closed, or conversations_by_room. $2 rooms, $3 since.
 const CLOSED_SINCE: &str = "
     SELECT DISTINCT room_id
     FROM conversations
     WHERE account_id = $1 AND room_id = ANY($2) AND state = 'resolved' AND closed_at > $3";
 
-/// $2 rooms, $3 the settle window in seconds. The events scanned are those still to be folded.
+/// $2 rooms, $3 the settle window in seconds. Index conversations_by_room; the events scanned are those still to be
+/// folded.
 const UNKNOWN: &str = "
     SELECT room_id
     FROM unnest($2::text[]) AS asked (room_id)
@@ -37,11 +38,12 @@ const UNKNOWN: &str = "
               SELECT FROM conversations c
               WHERE c.account_id = $1 AND c.room_id = asked.room_id
                 AND (c.state <> 'resolved' OR c.closed_at > clock_timestamp() - make_interval(secs => $3)))
-      AND NOT EXISTS (
-              SELECT FROM events e
-              WHERE e.account_id = $1 AND e.room_id = asked.room_id
-                AND e.seq > (SELECT folded_seq FROM accounts WHERE id = $1))";
+      AND room_id NOT IN (
+              SELECT e.room_id
+              FROM events e
+              WHERE e.account_id = $1 AND e.seq > (SELECT folded_seq FROM accounts WHERE id = $1))";
 
+/// Index conversations_by_room.
 const LATEST_IN: &str = concat!(
     "SELECT ",
     conversation_columns!(),

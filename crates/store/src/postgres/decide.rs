@@ -66,6 +66,7 @@ const RESERVE: &str = "
     SET state = 'reserved',
         agent_id = u.agent_id,
         attempt = c.attempt + 1,
+        takeovers = 0,
         deadline_at = $1,
         turn_charge = u.turn_charge,
         decided_no = COALESCE(c.decided_no, $2 + u.place)
@@ -112,7 +113,7 @@ impl PostgresStore {
         let mut decided = Decided {
             folded: u32::try_from(folded).unwrap_or(u32::MAX),
             more: folded == FOLD_EVENTS_MAX,
-            pause: pause(&locked),
+            pause: pause(locked.paused_until, locked.pause_reason.as_deref(), locked.now),
             failures: locked.failures,
             ..Decided::default()
         };
@@ -271,9 +272,10 @@ impl PostgresStore {
     }
 }
 
-fn pause(locked: &Locked) -> Option<Pause> {
-    let until = locked.paused_until.filter(|until| *until > locked.now)?;
-    let reason = match locked.pause_reason.as_deref() {
+/// The pause that an account's row tells of, unless it is over.
+pub(super) fn pause(until: Option<Timestamp>, reason: Option<&str>, now: Timestamp) -> Option<Pause> {
+    let until = until.filter(|until| *until > now)?;
+    let reason = match reason {
         Some("denied") => PauseReason::Denied,
         Some(_) | None => PauseReason::Busy,
     };
@@ -299,7 +301,7 @@ fn reservation(
         agent: *agent,
         opened_at: head.opened_at,
         reserved_at: now,
-        overdue_since: None,
+        takeovers: 0,
     })
 }
 

@@ -22,18 +22,17 @@ pub struct Migrated {
     pub version: u32,
 }
 
-/// Runs what is missing. Waits for another process that is at it.
-pub async fn migrate(mut connection: Object) -> Result<Migrated, StoreError> {
+/// Runs what is missing. Waits for another process that is at it. A schema newer than this program is left alone.
+pub async fn migrate(connection: Object) -> Result<Migrated, StoreError> {
+    // The session's limits are changed and it holds a lock: the connection never goes back to the pool, and whoever
+    // stops waiting for this call ends it.
+    let mut connection = Object::take(connection);
     let client: &mut Client = &mut connection;
     // An index build may take longer than a statement of the running ledger may.
     client.batch_execute("SET statement_timeout = 0; SET lock_timeout = '30s'").await?;
     client.execute("SELECT pg_advisory_lock($1)", &[&MIGRATION_LOCK]).await?;
-    let report = embedded::migrations::runner().run_async(client).await;
-    let unlocked = client.execute("SELECT pg_advisory_unlock($1)", &[&MIGRATION_LOCK]).await;
-    // The session's limits were changed: the connection must not go back to the pool.
-    drop(Object::take(connection));
-    let report = report.map_err(|e| broken("a migration failed", e))?;
-    unlocked?;
+    let runner = embedded::migrations::runner().set_abort_missing(false);
+    let report = runner.run_async(client).await.map_err(|e| broken("a migration failed", e))?;
     let applied = report.applied_migrations().iter().map(ToString::to_string).collect();
     Ok(Migrated { applied, version: needed() })
 }

@@ -8,26 +8,28 @@ mod accept;
 mod conversations;
 mod decide;
 mod error;
+mod listing;
 mod migrate;
 mod questions;
 mod reservations;
 mod rows;
+mod tls;
 mod working_set;
 
-use std::{collections::BTreeMap, future::Future, str::FromStr, time::Duration};
+use std::{collections::BTreeMap, future::Future, time::Duration};
 
 use async_trait::async_trait;
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use deadpool_postgres::{ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
 use sebastian_core::{
     AccountId, Adopted, AgentId, AgentLoad, Conversation, ConversationId, Listing, NewEvent, RoomId, Seen,
     Seq, Settled, Settlement, Timestamp, Timing,
 };
-use tokio_postgres::NoTls;
 
 use self::error::{broken, unavailable};
 pub use self::migrate::{Migrated, migrate};
 use crate::{
-    Attempt, Counts, Decide, DecideRule, Decided, PauseReason, Reservation, Store, StoreError, Suspect,
+    Attempt, Counts, Decide, DecideRule, Decided, Page, PauseReason, Reservation, Selection, Store,
+    StoreError, Suspect,
 };
 
 /// A call that takes longer has lost its connection.
@@ -45,6 +47,7 @@ pub const ALL_SQL: &[&[&str]] = &[
     accept::ALL_SQL,
     conversations::ALL_SQL,
     decide::ALL_SQL,
+    listing::ALL_SQL,
     questions::ALL_SQL,
     reservations::ALL_SQL,
     working_set::ALL_SQL,
@@ -60,10 +63,11 @@ pub struct PostgresStore {
 impl PostgresStore {
     /// A ledger at `connection_string` (a `postgres://` URL or keywords) with at most `pool_size` connections.
     /// Connects on first use, so a database that is down now is no error. Fails when the string does not parse.
+    /// `sslmode=require` encrypts and verifies the server's certificate.
     pub fn new(connection_string: &str, pool_size: usize, timing: Timing) -> Result<Self, StoreError> {
         let config = connection_config(connection_string)?;
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let pool = Pool::builder(Manager::from_config(config, NoTls, recycling))
+        let pool = Pool::builder(tls::manager(config, recycling)?)
             .max_size(pool_size)
             .wait_timeout(Some(CONNECT_MAX))
             .create_timeout(Some(CONNECT_MAX))
@@ -91,8 +95,7 @@ impl PostgresStore {
 }
 
 fn connection_config(connection_string: &str) -> Result<tokio_postgres::Config, StoreError> {
-    let mut config = tokio_postgres::Config::from_str(connection_string)
-        .map_err(|e| broken("db.connection_string is not a PostgreSQL connection string", e))?;
+    let mut config = tls::parse(connection_string)?;
     let options = match config.get_options() {
         Some(theirs) => format!("{SERVER_LIMITS} {theirs}"),
         None => SERVER_LIMITS.to_owned(),
@@ -158,8 +161,9 @@ impl Store for PostgresStore {
         account: AccountId,
         id: ConversationId,
         seen: Seen,
+        asked_at: Timestamp,
     ) -> Result<Settled, StoreError> {
-        within(self.run_verified(account, id, seen)).await
+        within(self.run_verified(account, id, seen, asked_at)).await
     }
 
     async fn adopt(&self, account: AccountId, listing: &Listing) -> Result<Adopted, StoreError> {
@@ -194,6 +198,15 @@ impl Store for PostgresStore {
 
     async fn latest_in(&self, account: AccountId, room: &RoomId) -> Result<Option<Conversation>, StoreError> {
         within(self.run_latest_in(account, room)).await
+    }
+
+    async fn list(
+        &self,
+        account: AccountId,
+        selection: &Selection,
+        limit: u32,
+    ) -> Result<Page, StoreError> {
+        within(self.run_list(account, selection, limit)).await
     }
 
     async fn first_reservations(&self, account: AccountId, limit: u32) -> Result<Vec<Seq>, StoreError> {

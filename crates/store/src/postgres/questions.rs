@@ -46,7 +46,7 @@ const LOADS: &str = "
     FROM agent_loads
     WHERE account_id = $1";
 
-/// Index conversations_closed_by_agent. $2 agents, $3 since.
+/// Index conversations_closed. $2 agents, $3 since.
 const CLOSED_RECENTLY: &str = "
     SELECT agent_id, COUNT(*)::int AS closed
     FROM conversations
@@ -89,35 +89,42 @@ const LEASE: &str = "
     VALUES ($1, $2, clock_timestamp() + make_interval(secs => $3))
     ON CONFLICT (name) DO UPDATE
     SET holder = EXCLUDED.holder, expires_at = EXCLUDED.expires_at
-    WHERE held.holder = EXCLUDED.holder OR held.expires_at < clock_timestamp()";
+    WHERE held.holder = EXCLUDED.holder OR held.expires_at <= clock_timestamp()";
 
 const RELEASE_LEASE: &str = "DELETE FROM leases WHERE name = $1 AND holder = $2";
 
-/// $2 age limit, $3 most rows; so the next two.
+/// $2 age limit, $3 most rows; so the next two. Events come in by time, so the oldest are the first: no more than
+/// the limit are looked at.
 const PURGE_EVENTS: &str = "
     DELETE FROM events
-    WHERE account_id = $1 AND seq IN (
-        SELECT e.seq
-        FROM events e
-        JOIN accounts a ON a.id = e.account_id
-        WHERE e.account_id = $1 AND e.seq <= a.folded_seq AND e.received_at < $2
-        ORDER BY e.seq
-        LIMIT $3)";
+    WHERE account_id = $1 AND seq = ANY (ARRAY (
+        SELECT seq
+        FROM (
+            SELECT seq, received_at
+            FROM events
+            WHERE account_id = $1 AND seq <= (SELECT folded_seq FROM accounts WHERE id = $1)
+            ORDER BY seq
+            LIMIT $3) oldest
+        WHERE received_at < $2))";
 
+/// Index conversations_closed.
 const PURGE_CONVERSATIONS: &str = "
     DELETE FROM conversations
-    WHERE id IN (
+    WHERE id = ANY (ARRAY (
         SELECT id
         FROM conversations
         WHERE account_id = $1 AND state = 'resolved' AND closed_at < $2
-        LIMIT $3)";
+        ORDER BY closed_at
+        LIMIT $3))";
 
+/// Index closed_services_age.
 const PURGE_SERVICES: &str = "
     DELETE FROM closed_services
     WHERE (account_id, room_id, service_id) IN (
         SELECT account_id, room_id, service_id
         FROM closed_services
         WHERE account_id = $1 AND closed_at < $2
+        ORDER BY closed_at
         LIMIT $3)";
 
 /// What the ledger knows of every agent's work, apart from what closed recently.

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::SystemTime};
 
 use deadpool_postgres::Transaction;
-use sebastian_core::{AccountId, AgentId, ConversationId, RoomId, Seen, Settled, Settlement};
+use sebastian_core::{AccountId, AgentId, ConversationId, RoomId, Seen, Settled, Settlement, Timestamp};
 use tokio_postgres::Row;
 
 use super::{PostgresStore, rows, working_set};
@@ -11,37 +11,46 @@ use crate::{Attempt, Reservation, StoreError, Suspect};
 
 pub(super) const ALL_SQL: &[&str] = &[CONFIRM, ROOMS_OF, TAKE_OVER, CLAIM_SUSPECTS];
 
-/// Only the latest attempt of a reservation may confirm it: a stopped worker that wakes up is fenced off here.
+/// $2 conversations, $3 attempts. Only the latest attempt of a reservation may confirm it: a stopped worker that wakes
+/// up is fenced off here. Rows are locked by room and number, as everyone locks conversations.
 const CONFIRM: &str = "
+    WITH latest AS (
+        SELECT c.id
+        FROM conversations c
+        JOIN unnest($2::bigint[], $3::int[]) AS u (id, attempt) ON c.id = u.id AND c.attempt = u.attempt
+        WHERE c.account_id = $1 AND c.state = 'reserved'
+        ORDER BY c.room_id COLLATE \"C\", c.id
+        FOR NO KEY UPDATE OF c
+    )
     UPDATE conversations c
     SET state = 'assigned',
         assigned_at = clock_timestamp(),
         deadline_at = NULL,
         refused = '[]'
-    FROM unnest($1::bigint[], $2::int[]) AS u (id, attempt)
-    WHERE c.id = u.id AND c.attempt = u.attempt AND c.state = 'reserved'
+    FROM latest
+    WHERE c.id = latest.id
     RETURNING c.id, c.attempt";
 
 const ROOMS_OF: &str = "SELECT DISTINCT room_id FROM conversations WHERE account_id = $1 AND id = ANY($2)";
 
-/// $2 span of the new deadline in seconds, $3 limit. Index conversations_slots. Rows that another worker is
-/// taking over at this moment are left to it.
+/// $2 span of the new deadline in seconds, $3 limit. Index conversations_slots. Rows that somebody else is changing
+/// at this moment are left to them. One instant, in whole milliseconds, stands for the take-over and its deadline.
 const TAKE_OVER: &str = "
     WITH overdue AS (
-        SELECT id, deadline_at
+        SELECT id, date_trunc('milliseconds', clock_timestamp()) AS taken_at
         FROM conversations
         WHERE account_id = $1 AND state IN ('reserved', 'closing') AND deadline_at < clock_timestamp()
-        ORDER BY deadline_at
+        ORDER BY deadline_at, id
         LIMIT $3
         FOR UPDATE SKIP LOCKED
     )
     UPDATE conversations c
     SET attempt = c.attempt + 1,
-        deadline_at = clock_timestamp() + make_interval(secs => $2)
+        takeovers = c.takeovers + 1,
+        deadline_at = overdue.taken_at + make_interval(secs => $2)
     FROM overdue
     WHERE c.id = overdue.id
-    RETURNING c.id, c.attempt, c.room_id, c.agent_id, c.opened_at, overdue.deadline_at AS overdue_since,
-              clock_timestamp() AS taken_at";
+    RETURNING c.id, c.attempt, c.room_id, c.agent_id, c.opened_at, c.takeovers, overdue.taken_at";
 
 /// $2 span of the claim in seconds, $3 limit. Index conversations_suspect.
 const CLAIM_SUSPECTS: &str = "
@@ -49,7 +58,7 @@ const CLAIM_SUSPECTS: &str = "
         SELECT id
         FROM conversations
         WHERE account_id = $1 AND state = 'assigned' AND verify_at <= clock_timestamp()
-        ORDER BY verify_at
+        ORDER BY verify_at, id
         LIMIT $3
         FOR UPDATE SKIP LOCKED
     )
@@ -57,19 +66,19 @@ const CLAIM_SUSPECTS: &str = "
     SET verify_at = clock_timestamp() + make_interval(secs => $2)
     FROM due
     WHERE c.id = due.id
-    RETURNING c.id, c.room_id, c.agent_id";
+    RETURNING c.id, c.room_id, c.agent_id, clock_timestamp() AS claimed_at";
 
 impl PostgresStore {
     pub(super) async fn run_confirm(
         &self,
-        _account: AccountId,
+        account: AccountId,
         attempts: &[Attempt],
     ) -> Result<Vec<Attempt>, StoreError> {
         let client = self.client().await?;
         let statement = client.prepare_cached(CONFIRM).await?;
         let ids: Vec<i64> = attempts.iter().map(|attempt| attempt.conversation.0).collect();
         let numbers: Vec<i32> = attempts.iter().map(|attempt| signed(attempt.number)).collect();
-        let confirmed = client.query(&statement, &[&ids, &numbers]).await?;
+        let confirmed = client.query(&statement, &[&account.0, &ids, &numbers]).await?;
         confirmed.iter().map(attempt).collect()
     }
 
@@ -109,8 +118,12 @@ impl PostgresStore {
         let span = self.timing.settle_window.as_secs_f64();
         let claimed = client.query(&statement, &[&account.0, &span, &i64::from(limit)]).await?;
         let suspect = |row: &Row| {
-            let conversation = ConversationId(row.try_get("id")?);
-            Ok(Suspect { conversation, room: rows::room(row)?, agent: AgentId(row.try_get("agent_id")?) })
+            Ok(Suspect {
+                conversation: ConversationId(row.try_get("id")?),
+                room: rows::room(row)?,
+                agent: AgentId(row.try_get("agent_id")?),
+                claimed_at: rows::needed(row, "claimed_at")?,
+            })
         };
         claimed.iter().map(suspect).collect()
     }
@@ -120,12 +133,13 @@ impl PostgresStore {
         account: AccountId,
         id: ConversationId,
         seen: Seen,
+        asked_at: Timestamp,
     ) -> Result<Settled, StoreError> {
         let mut client = self.client().await?;
         let tx = client.transaction().await?;
         let locked = working_set::lock(&tx, account).await?;
         let rooms = rooms_of(&tx, account, [id]).await?;
-        self.with_rooms(tx, account, &locked, &rooms, |rooms| rooms.verified(id, seen)).await
+        self.with_rooms(tx, account, &locked, &rooms, |rooms| rooms.verified(id, seen, asked_at)).await
     }
 }
 
@@ -151,7 +165,7 @@ fn reservation(row: &Row) -> Result<Reservation, StoreError> {
         agent: AgentId(row.try_get("agent_id")?),
         opened_at: rows::needed(row, "opened_at")?,
         reserved_at: row.try_get::<_, SystemTime>("taken_at")?.into(),
-        overdue_since: rows::time(row, "overdue_since")?,
+        takeovers: rows::count(row, "takeovers")?,
     })
 }
 

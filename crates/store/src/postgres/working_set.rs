@@ -44,20 +44,34 @@ const LOCK: &str = "
 /// Asked after the lock is held: a transaction's own `now()` is from before it waited.
 const NOW: &str = "SELECT clock_timestamp() AS now";
 
-/// Index conversations_unresolved.
+/// Index conversations_unresolved, room by room: a plan for all rooms at once may read the whole account. The rows are
+/// locked, by room and number as everyone locks conversations: answers are confirmed, reservations taken over and
+/// suspects claimed without the account's lock, and what those write between this read and the write that follows
+/// must not be lost. $2 rooms, ascending.
 const UNRESOLVED: &str = concat!(
-    "SELECT ",
+    "SELECT found.*
+     FROM unnest($2::text[]) AS asked (room_id)
+     CROSS JOIN LATERAL (
+         SELECT ",
     conversation_columns!(),
-    " FROM conversations c JOIN queues q ON q.id = c.queue_id
-      WHERE c.account_id = $1 AND c.room_id = ANY($2) AND c.state <> 'resolved'
-      ORDER BY c.id"
+    "
+         FROM conversations c JOIN queues q ON q.id = c.queue_id
+         WHERE c.account_id = $1 AND c.room_id = asked.room_id AND c.state <> 'resolved'
+         ORDER BY c.id
+         FOR NO KEY UPDATE OF c
+     ) found"
 );
 
-/// Primary key.
+/// Primary key, room by room.
 const CLOSED_SERVICES: &str = "
-    SELECT room_id, service_id
-    FROM closed_services
-    WHERE account_id = $1 AND room_id = ANY($2)";
+    SELECT asked.room_id, closed.service_id
+    FROM unnest($2::text[]) AS asked (room_id)
+    CROSS JOIN LATERAL (
+        SELECT service_id
+        FROM closed_services
+        WHERE account_id = $1 AND room_id = asked.room_id
+        OFFSET 0
+    ) closed";
 
 /// One array a column. Who served a resolved conversation, and since when, stays on its row.
 const UPDATE: &str = "
@@ -85,7 +99,8 @@ const UPDATE: &str = "
                 $19::bigint[])
          AS u (id, inbox_id, state, agent_id, attempt, deadline_at, assigned_at, closed_at, closed_how, park_until,
                park_reason, last_activity_at, service_id, opened_with, verify_at, verify_seq, refused, turn_charge)
-    JOIN queues q ON q.account_id = $1 AND COALESCE(q.inbox_id, 0) = COALESCE(u.inbox_id, 0) AND q.team_id IS NULL
+    JOIN queues q ON q.account_id = $1 AND COALESCE(q.inbox_id, 0) = COALESCE(u.inbox_id, 0)
+                 AND (q.inbox_id IS NULL) = (u.inbox_id IS NULL) AND q.team_id IS NULL
     WHERE c.id = u.id";
 
 const ADD_QUEUES: &str = "
@@ -109,7 +124,8 @@ const INSERT: &str = "
          AS u (room_id, inbox_id, origin, position, state, agent_id, deadline_at, assigned_at, closed_at, closed_how,
                park_until, park_reason, opened_at, last_activity_at, service_id, opened_with, verify_at, verify_seq,
                place)
-    JOIN queues q ON q.account_id = $1 AND COALESCE(q.inbox_id, 0) = COALESCE(u.inbox_id, 0) AND q.team_id IS NULL
+    JOIN queues q ON q.account_id = $1 AND COALESCE(q.inbox_id, 0) = COALESCE(u.inbox_id, 0)
+                 AND (q.inbox_id IS NULL) = (u.inbox_id IS NULL) AND q.team_id IS NULL
     ORDER BY u.place";
 
 const ADD_CLOSED_SERVICES: &str = "
@@ -134,7 +150,7 @@ const MOVE_LOADS: &str = "
 const ROTATION_OF: &str = "
     SELECT id, turn_agents, turns
     FROM queues
-    WHERE account_id = $1 AND COALESCE(inbox_id, 0) = COALESCE($2, 0) AND team_id IS NULL";
+    WHERE account_id = $1 AND inbox_id IS NOT DISTINCT FROM $2 AND team_id IS NULL";
 
 pub(super) const SET_ROTATION: &str = "UPDATE queues SET turn_agents = $2, turns = $3 WHERE id = $1";
 

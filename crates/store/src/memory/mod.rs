@@ -1,0 +1,344 @@
+//! The ledger in memory: the reference model of the conformance suite, and what the demo runs on.
+//!
+//! One mutex, plain maps, the same core rules as every store. Nothing survives the process.
+
+mod desk;
+mod listing;
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use async_trait::async_trait;
+use sebastian_core::{
+    AccountId, Adopted, AgentId, AgentLoad, Conversation, ConversationId, Event, Listing, NewEvent, Outcome,
+    RoomId, Rooms, Seen, Seq, Settled, Settlement, Snapshot, State, Timestamp, Timing, decide::free_slots,
+};
+
+use self::desk::Desk;
+use crate::{
+    Attempt, Counts, Decide, DecideRule, Decided, Page, Pause, PauseReason, Reservation, Selection, Store,
+    StoreError, Suspect,
+    port::{FOLD_EVENTS_MAX, SPARE_HEADS},
+};
+
+/// A ledger that lives as long as the value.
+pub struct MemoryStore {
+    timing: Timing,
+    clock: Box<dyn Fn() -> Timestamp + Send + Sync>,
+    ledger: Mutex<Ledger>,
+}
+
+#[derive(Default)]
+struct Ledger {
+    accounts: Vec<(String, String)>,
+    desks: HashMap<AccountId, Desk>,
+    leases: HashMap<String, (String, Timestamp)>,
+    last_seq: i64,
+    last_conversation: i64,
+}
+
+impl MemoryStore {
+    /// An empty ledger on the system's clock.
+    #[must_use]
+    pub fn new(timing: Timing) -> Self {
+        Self::with_clock(timing, || SystemTime::now().into())
+    }
+
+    /// An empty ledger on a clock of the caller's, for simulations.
+    pub fn with_clock(timing: Timing, clock: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        Self { timing, clock: Box::new(clock), ledger: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs a core rule over the unresolved conversations of the rooms that `pick` names, and writes what it changed.
+    /// Whatever else `pick` read goes to the rule.
+    fn with_rooms<P, T>(
+        &self,
+        account: AccountId,
+        pick: impl FnOnce(&Desk) -> (HashSet<RoomId>, P),
+        rule: impl FnOnce(&mut Rooms, P) -> T,
+    ) -> T {
+        let mut ledger = self.lock();
+        let now = (self.clock)();
+        let Ledger { desks, last_conversation, .. } = &mut *ledger;
+        let desk = desks.entry(account).or_default();
+        let (rooms, picked) = pick(desk);
+        let mut working_set = desk.load_rooms(&rooms, now, self.timing);
+        let answer = rule(&mut working_set, picked);
+        desk.write(working_set.finish(), now, last_conversation);
+        answer
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn ping(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn now(&self) -> Result<Timestamp, StoreError> {
+        Ok((self.clock)())
+    }
+
+    async fn open_account(&self, platform: &str, tenant: &str) -> Result<AccountId, StoreError> {
+        let mut ledger = self.lock();
+        let name = (platform.to_owned(), tenant.to_owned());
+        let index = ledger.accounts.iter().position(|known| *known == name).unwrap_or_else(|| {
+            ledger.accounts.push(name);
+            ledger.accounts.len() - 1
+        });
+        Ok(AccountId(i64::try_from(index).unwrap_or(i64::MAX - 1) + 1))
+    }
+
+    async fn accept(&self, account: AccountId, events: &[NewEvent]) -> Result<(), StoreError> {
+        let mut ledger = self.lock();
+        let received_at = (self.clock)();
+        for event in events.iter().cloned() {
+            ledger.last_seq += 1;
+            let seq = Seq(ledger.last_seq);
+            let NewEvent { room, kind, source } = event;
+            let desk = ledger.desks.entry(account).or_default();
+            desk.events.insert(seq, Event { seq, received_at, room, kind, source });
+        }
+        Ok(())
+    }
+
+    async fn decide(&self, request: &Decide<'_>, rule: DecideRule<'_>) -> Result<Decided, StoreError> {
+        let mut ledger = self.lock();
+        let now = (self.clock)();
+        let Ledger { desks, last_conversation, .. } = &mut *ledger;
+        let desk = desks.entry(request.account).or_default();
+
+        let events: Vec<Event> = desk.unfolded().take(FOLD_EVENTS_MAX).cloned().collect();
+        let mut rooms =
+            desk.load_rooms(&events.iter().map(|event| event.room.clone()).collect(), now, self.timing);
+        events.iter().for_each(|event| rooms.apply(event));
+        desk.write(rooms.finish(), now, last_conversation);
+        desk.folded = events.last().map_or(desk.folded, |event| event.seq);
+
+        let mut decided = Decided {
+            folded: u32::try_from(events.len()).unwrap_or(u32::MAX),
+            more: events.len() == FOLD_EVENTS_MAX,
+            pause: desk.pause.filter(|pause| pause.until > now),
+            failures: desk.failures,
+            ..Decided::default()
+        };
+        if decided.pause.is_some() {
+            return Ok(decided);
+        }
+        desk.unpark(now);
+        let roster = request.roster.clone();
+        let loads = desk.loads_since(roster.polled_at - self.timing.settle_window);
+        let limit = if desk.failures > 0 { request.limit.min(1) } else { request.limit };
+        let slots = free_slots(&roster, &loads, request.policy, now).min(limit);
+        if slots == 0 {
+            return Ok(decided);
+        }
+        let waiting = desk.heads(slots as usize + SPARE_HEADS);
+        let (answers, rotations) = (request.answers.clone(), desk.rotations.clone());
+        let snapshot = Snapshot { roster, loads, answers, waiting, rotations, limit };
+        for decision in rule(&snapshot, now) {
+            let id = decision.conversation;
+            match decision.outcome {
+                Outcome::Reserve { agent, turn_charge } => {
+                    let shift = snapshot.roster.agent(agent).and_then(|agent| agent.online_since);
+                    let when = (now, now + self.timing.reservation);
+                    decided.reserved.extend(desk.reserve(id, agent, turn_charge, shift, when));
+                }
+                Outcome::Ask => {
+                    decided.ask.extend(desk.conversations.get(&id).map(|asked| asked.room.clone()))
+                }
+                Outcome::Park(park) => {
+                    if let Some(conversation) = desk.conversations.get_mut(&id) {
+                        conversation.state = State::Waiting { park: Some(park) };
+                    }
+                }
+                Outcome::Pass => {}
+            }
+            desk.rotations.extend(decision.rotation);
+        }
+        decided.more |= desk.failures == 0 && decided.reserved.len() == limit as usize;
+        Ok(decided)
+    }
+
+    async fn confirm(&self, account: AccountId, attempts: &[Attempt]) -> Result<Vec<Attempt>, StoreError> {
+        let mut ledger = self.lock();
+        let at = (self.clock)();
+        let desk = ledger.desks.entry(account).or_default();
+        let mut confirmed = Vec::with_capacity(attempts.len());
+        for attempt in attempts {
+            let Some(conversation) = desk.conversations.get_mut(&attempt.conversation) else { continue };
+            if let State::Reserved { agent, .. } = conversation.state
+                && conversation.attempt == attempt.number
+            {
+                conversation.state = State::Assigned { agent, at };
+                conversation.refused.clear();
+                desk.served_by.insert(attempt.conversation, (agent, at));
+                confirmed.push(*attempt);
+            }
+        }
+        Ok(confirmed)
+    }
+
+    async fn settle(
+        &self,
+        account: AccountId,
+        settlements: &[Settlement],
+    ) -> Result<Vec<Settled>, StoreError> {
+        let pick = |desk: &Desk| (desk.rooms_of(settlements.iter().map(|one| one.conversation)), ());
+        Ok(self
+            .with_rooms(account, pick, |rooms, ()| settlements.iter().map(|one| rooms.settle(one)).collect()))
+    }
+
+    async fn take_over(&self, account: AccountId, limit: u32) -> Result<Vec<Reservation>, StoreError> {
+        let mut ledger = self.lock();
+        let now = (self.clock)();
+        let desk = ledger.desks.entry(account).or_default();
+        Ok(desk.take_over(limit, now, now + self.timing.reservation))
+    }
+
+    async fn claim_suspects(&self, account: AccountId, limit: u32) -> Result<Vec<Suspect>, StoreError> {
+        let mut ledger = self.lock();
+        let now = (self.clock)();
+        let desk = ledger.desks.entry(account).or_default();
+        Ok(desk.claim_suspects(limit, now, now + self.timing.settle_window))
+    }
+
+    async fn verified(
+        &self,
+        account: AccountId,
+        id: ConversationId,
+        seen: Seen,
+        asked_at: Timestamp,
+    ) -> Result<Settled, StoreError> {
+        Ok(self.with_rooms(
+            account,
+            |desk| (desk.rooms_of([id]), ()),
+            |rooms, ()| rooms.verified(id, seen, asked_at),
+        ))
+    }
+
+    async fn adopt(&self, account: AccountId, listing: &Listing) -> Result<Adopted, StoreError> {
+        let since = listing.asked_at - self.timing.settle_window;
+        let pick = |desk: &Desk| {
+            let unresolved = desk.unresolved.iter().map(|id| &desk.conversations[id]);
+            let ours = unresolved.filter(|one| one.holder() == Some(listing.agent)).map(|one| &one.room);
+            let listed = listing.rooms.iter().map(|(room, _)| room);
+            (ours.chain(listed).cloned().collect(), desk.closed_since(since))
+        };
+        Ok(self.with_rooms(account, pick, |rooms, closed| rooms.adopt(listing, &closed)))
+    }
+
+    async fn transfer(
+        &self,
+        account: AccountId,
+        room: &RoomId,
+        from: AgentId,
+        to: AgentId,
+    ) -> Result<bool, StoreError> {
+        let pick = |_: &Desk| (HashSet::from([room.clone()]), ());
+        Ok(self.with_rooms(account, pick, |rooms, ()| rooms.transfer(room, from, to)))
+    }
+
+    async fn unknown_rooms(&self, account: AccountId, rooms: &[RoomId]) -> Result<Vec<RoomId>, StoreError> {
+        let ledger = self.lock();
+        let since = (self.clock)() - self.timing.settle_window;
+        let Some(desk) = ledger.desks.get(&account) else { return Ok(rooms.to_vec()) };
+        let mut known = desk.closed_since(since);
+        known.extend(desk.unresolved.iter().map(|id| desk.conversations[id].room.clone()));
+        known.extend(desk.unfolded().map(|event| event.room.clone()));
+        Ok(rooms.iter().filter(|room| !known.contains(room)).cloned().collect())
+    }
+
+    async fn loads(
+        &self,
+        account: AccountId,
+        polled_at: Timestamp,
+    ) -> Result<BTreeMap<AgentId, AgentLoad>, StoreError> {
+        let since = polled_at - self.timing.settle_window;
+        Ok(self.lock().desks.get(&account).map(|desk| desk.loads_since(since)).unwrap_or_default())
+    }
+
+    async fn counts(&self, account: AccountId) -> Result<Counts, StoreError> {
+        let ledger = self.lock();
+        let now = (self.clock)();
+        Ok(ledger.desks.get(&account).map(|desk| desk.counts(now)).unwrap_or_default())
+    }
+
+    async fn latest_in(&self, account: AccountId, room: &RoomId) -> Result<Option<Conversation>, StoreError> {
+        let ledger = self.lock();
+        Ok(ledger.desks.get(&account).and_then(|desk| desk.latest_in(room)).cloned())
+    }
+
+    async fn list(
+        &self,
+        account: AccountId,
+        selection: &Selection,
+        limit: u32,
+    ) -> Result<Page, StoreError> {
+        let ledger = self.lock();
+        let now = (self.clock)();
+        let Some(desk) = ledger.desks.get(&account) else {
+            return Ok(Page { now, pause: None, conversations: Vec::new() });
+        };
+        let pause = desk.pause.filter(|pause| pause.until > now);
+        Ok(Page { now, pause, conversations: desk.list(selection, limit as usize) })
+    }
+
+    async fn first_reservations(&self, account: AccountId, limit: u32) -> Result<Vec<Seq>, StoreError> {
+        let ledger = self.lock();
+        let Some(desk) = ledger.desks.get(&account) else { return Ok(Vec::new()) };
+        let reserved = desk.first_reservations.iter().take(limit as usize);
+        Ok(reserved.map(|id| desk.conversations[id].position).collect())
+    }
+
+    async fn pause(&self, account: AccountId, span: Duration, reason: PauseReason) -> Result<(), StoreError> {
+        let mut ledger = self.lock();
+        let now = (self.clock)();
+        let desk = ledger.desks.entry(account).or_default();
+        let standing = desk.pause.filter(|pause| pause.until > now);
+        desk.failures += u32::from(standing.is_none());
+        let until = standing.map_or(now, |pause| pause.until).max(now + span);
+        desk.pause = Some(Pause { until, reason });
+        Ok(())
+    }
+
+    async fn resume(&self, account: AccountId) -> Result<(), StoreError> {
+        let mut ledger = self.lock();
+        let desk = ledger.desks.entry(account).or_default();
+        (desk.pause, desk.failures) = (None, 0);
+        Ok(())
+    }
+
+    async fn lease(&self, name: &str, holder: &str, span: Duration) -> Result<bool, StoreError> {
+        let mut ledger = self.lock();
+        let now = (self.clock)();
+        let served_by_another =
+            ledger.leases.get(name).is_some_and(|(who, until)| who != holder && *until > now);
+        if !served_by_another {
+            ledger.leases.insert(name.to_owned(), (holder.to_owned(), now + span));
+        }
+        Ok(!served_by_another)
+    }
+
+    async fn release_lease(&self, name: &str, holder: &str) -> Result<(), StoreError> {
+        let mut ledger = self.lock();
+        if ledger.leases.get(name).is_some_and(|(who, _)| who == holder) {
+            ledger.leases.remove(name);
+        }
+        Ok(())
+    }
+
+    async fn purge(&self, account: AccountId, keep: Duration, limit: u32) -> Result<u64, StoreError> {
+        let mut ledger = self.lock();
+        let before = (self.clock)() - keep;
+        let gone = ledger.desks.get_mut(&account).map_or(0, |desk| desk.purge(before, limit as usize));
+        Ok(gone as u64)
+    }
+}

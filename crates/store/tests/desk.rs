@@ -1,0 +1,285 @@
+//! A ledger with one account, its clock, and short words for what a test does with them.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use sebastian_core::{
+    AccountId, Agent, AgentId, Answers, Conversation, EventKind, InboxId, LatestService, NewEvent, Policy,
+    Presence, Role, RoomId, Roster, ServiceId, Settled, Settlement, Source, State, Strategy, Timestamp,
+    Timing, Verdict, decide,
+};
+use sebastian_store::{Attempt, Counts, Decide, Decided, MemoryStore, PostgresStore, Reservation, Store};
+use sebastian_testkit::Database;
+use tokio_postgres::{Client, NoTls};
+
+pub const ANA: AgentId = AgentId(1);
+pub const BUDI: AgentId = AgentId(2);
+pub const SALES: InboxId = InboxId(7);
+pub const SUPPORT: InboxId = InboxId(8);
+pub const SECOND: Duration = Duration::from_secs(1);
+/// Longer than the settle window, the reservation, and the refusal.
+pub const SETTLED: Duration = Duration::from_secs(11);
+pub const OVERDUE: Duration = Duration::from_secs(9);
+pub const FORGIVEN: Duration = Duration::from_secs(301);
+
+/// When tests begin.
+const DAWN: i64 = 1_700_000_000_000;
+
+/// A clock that the test moves, in the place of the server's own: `pg_catalog` comes last in the search path.
+const TEST_CLOCK: &str = "
+    CREATE TABLE public.test_clock (at TIMESTAMPTZ NOT NULL);
+    INSERT INTO public.test_clock VALUES (to_timestamp(1700000000));
+    CREATE FUNCTION public.clock_timestamp() RETURNS TIMESTAMPTZ LANGUAGE sql VOLATILE
+        AS 'SELECT at FROM public.test_clock'";
+
+/// Which ledger a promise is tried on.
+#[derive(Debug, Clone, Copy)]
+pub enum Ledger {
+    Memory,
+    Postgres,
+}
+
+impl Ledger {
+    pub async fn desk(self) -> Desk {
+        let time = Arc::new(AtomicI64::new(DAWN));
+        let (store, database): (Arc<dyn Store>, _) = match self {
+            Self::Memory => {
+                let clock = time.clone();
+                let now = move || Timestamp::from_millis(clock.load(Ordering::SeqCst));
+                (Arc::new(MemoryStore::with_clock(Timing::default(), now)), None)
+            }
+            Self::Postgres => {
+                let database = TimedDatabase::create().await;
+                (Arc::new(database.store(8)), Some(database))
+            }
+        };
+        let account = store.open_account("qiscus", "test").await.unwrap();
+        Desk { store, account, time, database }
+    }
+}
+
+/// A migrated database whose clock stands still.
+pub struct TimedDatabase {
+    admin: Client,
+    database: Database,
+}
+
+impl TimedDatabase {
+    pub async fn create() -> Self {
+        let database = Database::create().await;
+        let admin = connect(&database.url()).await;
+        admin.batch_execute(TEST_CLOCK).await.unwrap();
+        let timed = Self { admin, database };
+        timed.store(1).migrate().await.unwrap();
+        timed
+    }
+
+    /// A store with a pool of its own.
+    pub fn store(&self, pool_size: usize) -> PostgresStore {
+        let url = format!("{}?options=-c%20search_path%3Dpublic,pg_catalog", self.database.url());
+        PostgresStore::new(&url, pool_size, Timing::default()).unwrap()
+    }
+
+    pub fn url(&self) -> String {
+        self.database.url()
+    }
+
+    async fn set_clock(&self, ms: i64) {
+        let set = "UPDATE public.test_clock SET at = to_timestamp($1::bigint / 1000.0)";
+        self.admin.execute(set, &[&ms]).await.unwrap();
+    }
+}
+
+pub async fn connect(url: &str) -> Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+/// One account of a fresh ledger.
+pub struct Desk {
+    pub store: Arc<dyn Store>,
+    pub account: AccountId,
+    time: Arc<AtomicI64>,
+    database: Option<TimedDatabase>,
+}
+
+impl Desk {
+    /// Another process's way to the same ledger.
+    pub fn another(&self) -> Arc<dyn Store> {
+        match &self.database {
+            Some(database) => Arc::new(database.store(4)),
+            None => self.store.clone(),
+        }
+    }
+
+    pub fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.time.load(Ordering::SeqCst))
+    }
+
+    pub async fn pass(&self, span: Duration) {
+        let now = (self.now() + span).as_millis();
+        self.time.store(now, Ordering::SeqCst);
+        if let Some(database) = &self.database {
+            database.set_clock(now).await;
+        }
+    }
+
+    pub async fn accept(&self, events: impl IntoIterator<Item = NewEvent>) {
+        let events: Vec<NewEvent> = events.into_iter().collect();
+        self.store.accept(self.account, &events).await.unwrap();
+    }
+
+    pub async fn decide(&self, crew: &Crew, limit: u32) -> Decided {
+        crew.decide(&*self.store, self.account, self.now(), limit).await
+    }
+
+    /// Folds what was accepted and gives nothing out.
+    pub async fn fold(&self) -> Decided {
+        self.decide(&Crew::of(0), 1).await
+    }
+
+    /// Reserves for everyone who waits, as far as there is room.
+    pub async fn reserve(&self, crew: &Crew) -> Vec<Reservation> {
+        self.decide(crew, u32::MAX).await.reserved
+    }
+
+    pub async fn confirm(&self, reserved: &[Reservation]) {
+        let attempts: Vec<Attempt> = reserved.iter().map(|one| one.attempt).collect();
+        let confirmed = self.store.confirm(self.account, &attempts).await.unwrap();
+        assert_eq!(confirmed.len(), attempts.len());
+    }
+
+    /// Reserves for everyone who waits, and the platform agrees.
+    pub async fn assign(&self, crew: &Crew) -> Vec<Reservation> {
+        let reserved = self.reserve(crew).await;
+        self.confirm(&reserved).await;
+        reserved
+    }
+
+    pub async fn settle(&self, attempt: Attempt, verdict: Verdict) -> Settled {
+        let settlement = Settlement { conversation: attempt.conversation, attempt: attempt.number, verdict };
+        self.store.settle(self.account, &[settlement]).await.unwrap()[0]
+    }
+
+    pub async fn release(&self, reserved: &[Reservation], refused: bool) {
+        for one in reserved {
+            assert_eq!(self.settle(one.attempt, Verdict::Released { refused }).await, Settled::Applied);
+        }
+    }
+
+    pub async fn open_of(&self, agent: AgentId) -> u32 {
+        let loads = self.store.loads(self.account, self.now()).await.unwrap();
+        loads.get(&agent).map_or(0, |load| load.open)
+    }
+
+    pub async fn counts(&self) -> Counts {
+        self.store.counts(self.account).await.unwrap()
+    }
+
+    pub async fn latest(&self, room: &RoomId) -> Conversation {
+        self.find(room).await.unwrap_or_else(|| panic!("room {room} has no conversation"))
+    }
+
+    pub async fn find(&self, room: &RoomId) -> Option<Conversation> {
+        self.store.latest_in(self.account, room).await.unwrap()
+    }
+
+    pub async fn is_waiting(&self, room: &RoomId) -> bool {
+        self.latest(room).await.state == State::Waiting { park: None }
+    }
+}
+
+/// Agents and how they are dealt to.
+#[derive(Debug, Clone)]
+pub struct Crew {
+    pub agents: Vec<Agent>,
+    pub policy: Policy,
+    pub answers: Answers,
+}
+
+impl Crew {
+    /// Agents 1 to `n`, online in [`SALES`], three conversations each.
+    pub fn of(n: i64) -> Self {
+        let agents = (1..=n).map(agent).collect();
+        Self { agents, policy: Policy::default(), answers: Answers::default() }
+    }
+
+    pub fn capacity(mut self, capacity: u32) -> Self {
+        self.policy.capacity = Some(capacity);
+        self
+    }
+
+    pub fn round_robin(mut self) -> Self {
+        self.policy.strategy = Strategy::RoundRobin;
+        self
+    }
+
+    pub async fn decide(&self, store: &dyn Store, account: AccountId, now: Timestamp, limit: u32) -> Decided {
+        let roster = Arc::new(Roster::new(1, now, self.agents.clone()));
+        let answers = Arc::new(self.answers.clone());
+        let request = Decide { account, roster, answers, policy: &self.policy, limit };
+        store.decide(&request, &|snapshot, now| decide(snapshot, &self.policy, now)).await.unwrap()
+    }
+}
+
+pub fn agent(id: i64) -> Agent {
+    Agent {
+        id: AgentId(id),
+        name: String::new(),
+        role: Role::Agent,
+        presence: Presence::Online,
+        forced_offline: false,
+        inboxes: Some(vec![SALES]),
+        reported_load: Some(0),
+        listed: false,
+        online_since: None,
+    }
+}
+
+pub fn room(n: usize) -> RoomId {
+    RoomId::parse(&format!("room-{n}")).unwrap()
+}
+
+pub fn session(n: usize) -> ServiceId {
+    ServiceId::parse(&format!("session-{n}")).unwrap()
+}
+
+fn event(room: &RoomId, kind: EventKind) -> NewEvent {
+    NewEvent { room: room.clone(), kind, source: Source::Webhook }
+}
+
+pub fn allocate(room: &RoomId) -> NewEvent {
+    allocate_in(room, Some(SALES))
+}
+
+pub fn allocate_in(room: &RoomId, inbox: Option<InboxId>) -> NewEvent {
+    event(room, EventKind::Allocate { inbox, latest_service: None })
+}
+
+/// The allocation of a customer whose latest session is `n`.
+pub fn allocate_naming(room: &RoomId, n: usize, resolved: bool) -> NewEvent {
+    let latest_service = Some(LatestService { id: session(n), resolved });
+    event(room, EventKind::Allocate { inbox: Some(SALES), latest_service })
+}
+
+pub fn resolve(room: &RoomId) -> NewEvent {
+    event(room, EventKind::Resolve { service: None })
+}
+
+pub fn resolve_session(room: &RoomId, n: usize) -> NewEvent {
+    event(room, EventKind::Resolve { service: Some(session(n)) })
+}
+
+pub fn rooms_of(reserved: &[Reservation]) -> Vec<RoomId> {
+    reserved.iter().map(|one| one.room.clone()).collect()
+}
+
+pub fn agents_of(reserved: &[Reservation]) -> Vec<AgentId> {
+    reserved.iter().map(|one| one.agent).collect()
+}

@@ -1,0 +1,17 @@
+//! What every ledger promises, tried on the one in memory and on a real PostgreSQL alike.
+//!
+//! The ledger's clock stands still until a test moves it, in PostgreSQL too: see [`desk`].
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod desk;
+mod faults;
+mod model;
+mod promises;
+mod sql;
+mod tls;
+
+use std::time::Duration;
+
+/// For anything a busy machine may take its time over; only failures wait this long.
+const SOON: Duration = Duration::from_secs(20);

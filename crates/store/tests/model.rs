@@ -1,0 +1,280 @@
+//! Random sequences of calls: PostgreSQL must answer as the ledger in memory does, call by call.
+//!
+//! A failure prints the sequence and the command that replays it.
+
+use std::time::Duration;
+
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use sebastian_core::{
+    AgentId, Closed, InboxId, Listing, NewEvent, Presence, RoomId, Seen, Settlement, Strategy, Verdict,
+};
+use sebastian_store::{Attempt, PauseReason, Reservation};
+
+use crate::desk::*;
+
+const SEQUENCES: u64 = 240;
+const CALLS: usize = 40;
+const ROOMS: usize = 6;
+const LANES: u64 = 3;
+
+/// One call, by what a caller would know. Attempts count among those the ledger gave out so far.
+#[derive(Debug, Clone)]
+enum Call {
+    Accept(Vec<NewEvent>),
+    Decide(Box<Crew>, u32),
+    Confirm(Vec<usize>),
+    Settle(Vec<(usize, Verdict)>),
+    TakeOver(u32),
+    ClaimSuspects(u32),
+    /// What was seen so long ago.
+    Verified(usize, Seen, Duration),
+    Adopt {
+        agent: AgentId,
+        ago: Duration,
+        rooms: Vec<(RoomId, Option<InboxId>)>,
+    },
+    Transfer(RoomId, AgentId, AgentId),
+    Pause(Duration, PauseReason),
+    Resume,
+    Lease(&'static str, Duration),
+    Purge(Duration),
+    Pass(Duration),
+}
+
+fn a_crew(rng: &mut StdRng) -> Crew {
+    let mut crew = Crew::of(3).capacity(rng.random_range(1..=2));
+    if rng.random_bool(0.5) {
+        crew.policy.strategy = Strategy::RoundRobin;
+    }
+    for agent in &mut crew.agents {
+        agent.inboxes = Some(if rng.random_bool(0.7) { vec![SALES, SUPPORT] } else { vec![SALES] });
+        agent.presence = if rng.random_bool(0.8) { Presence::Online } else { Presence::Offline };
+        agent.reported_load = rng.random_bool(0.9).then(|| rng.random_range(0..3));
+        agent.listed = rng.random_bool(0.5);
+        agent.online_since = rng.random_bool(0.5).then_some(sebastian_core::Timestamp::from_millis(1));
+    }
+    for n in 0..ROOMS {
+        if rng.random_bool(0.3) {
+            crew.answers.0.insert(room(n), vec![agent(rng.random_range(1..=3))]);
+        }
+    }
+    crew
+}
+
+fn an_event(rng: &mut StdRng) -> NewEvent {
+    let (room, n) = (room(rng.random_range(0..ROOMS)), rng.random_range(0..4));
+    match rng.random_range(0..10) {
+        0..3 => allocate_in(&room, [None, Some(SALES), Some(SUPPORT)][rng.random_range(0..3)]),
+        3..6 => allocate_naming(&room, n, rng.random_bool(0.7)),
+        6..8 => resolve(&room),
+        _ => resolve_session(&room, n),
+    }
+}
+
+fn a_verdict(rng: &mut StdRng) -> Verdict {
+    match rng.random_range(0..5) {
+        0..2 => Verdict::Assigned,
+        2..4 => Verdict::Released { refused: rng.random_bool(0.5) },
+        _ => Verdict::Closed(Closed::ServedElsewhere),
+    }
+}
+
+/// How far back an attempt lies: mostly the latest.
+fn an_attempt(rng: &mut StdRng) -> usize {
+    if rng.random_bool(0.7) { rng.random_range(0..3) } else { rng.random_range(0..20) }
+}
+
+fn an_agent(rng: &mut StdRng) -> AgentId {
+    AgentId(rng.random_range(1..=3))
+}
+
+fn a_call(rng: &mut StdRng) -> Call {
+    let some = rng.random_range(1..4);
+    match rng.random_range(0..100) {
+        0..26 => Call::Accept((0..some).map(|_| an_event(rng)).collect()),
+        26..50 => Call::Decide(a_crew(rng).into(), rng.random_range(1..4)),
+        50..60 => Call::Confirm((0..some).map(|_| an_attempt(rng)).collect()),
+        60..70 => Call::Settle((0..some).map(|_| (an_attempt(rng), a_verdict(rng))).collect()),
+        70..74 => Call::TakeOver(rng.random_range(1..3)),
+        74..77 => Call::ClaimSuspects(rng.random_range(1..3)),
+        77..81 => {
+            let seen = [Seen::Served, Seen::Waiting, Seen::Over(Closed::Resolved)];
+            Call::Verified(an_attempt(rng), seen[rng.random_range(0..3)], SECOND * rng.random_range(0..2))
+        }
+        81..86 => {
+            let (agent, ago) = (an_agent(rng), SECOND * rng.random_range(0..3));
+            let rooms = (0..some).map(|_| (room(rng.random_range(0..ROOMS)), Some(SALES)));
+            Call::Adopt { agent, ago, rooms: rooms.collect() }
+        }
+        86..89 => Call::Transfer(room(rng.random_range(0..ROOMS)), an_agent(rng), an_agent(rng)),
+        89 => Call::Pause(SECOND * rng.random_range(1..5), PauseReason::Busy),
+        90 => Call::Resume,
+        91 => Call::Lease(["a", "b"][rng.random_range(0..2)], SECOND),
+        92 => Call::Purge(SECOND * rng.random_range(0..30)),
+        _ => Call::Pass([SECOND, OVERDUE, SETTLED, FORGIVEN][rng.random_range(0..4)]),
+    }
+}
+
+/// A ledger and what its caller remembers.
+struct Caller {
+    desk: Desk,
+    attempts: Vec<Attempt>,
+}
+
+impl Caller {
+    /// The `back`-th latest attempt; one nobody has while there is none.
+    fn attempt(&self, back: usize) -> Attempt {
+        let nobodys = Attempt { conversation: sebastian_core::ConversationId(i64::MAX), number: 1 };
+        self.attempts.iter().rev().nth(back).copied().unwrap_or(nobodys)
+    }
+
+    /// What a reservation says, apart from the ledger's own number for the conversation.
+    fn told(&mut self, mut reserved: Vec<Reservation>, in_order: bool) -> String {
+        if !in_order {
+            reserved.sort_by_key(|one| one.attempt.conversation);
+        }
+        self.attempts.extend(reserved.iter().map(|one| one.attempt));
+        let words = reserved.into_iter().map(|one| {
+            let place = (one.attempt.number, one.takeovers, one.opened_at, one.reserved_at);
+            format!("{} to {} {place:?}; ", one.room, one.agent)
+        });
+        words.collect()
+    }
+
+    async fn call(&mut self, call: &Call) -> String {
+        let (store, account) = (self.desk.store.clone(), self.desk.account);
+        match call {
+            Call::Accept(events) => format!("{:?}", store.accept(account, events).await.unwrap()),
+            Call::Decide(crew, limit) => {
+                let mut decided = self.desk.decide(crew, *limit).await;
+                let reserved = self.told(std::mem::take(&mut decided.reserved), true);
+                format!("{decided:?} {reserved}")
+            }
+            Call::Confirm(backs) => {
+                let attempts: Vec<Attempt> = backs.iter().map(|back| self.attempt(*back)).collect();
+                let confirmed = store.confirm(account, &attempts).await.unwrap();
+                format!("{:?}", backs.map_confirmed(&attempts, &confirmed))
+            }
+            Call::Settle(verdicts) => {
+                let settlement = |(back, verdict): &(usize, Verdict)| {
+                    let Attempt { conversation, number } = self.attempt(*back);
+                    Settlement { conversation, attempt: number, verdict: *verdict }
+                };
+                let settlements: Vec<Settlement> = verdicts.iter().map(settlement).collect();
+                format!("{:?}", store.settle(account, &settlements).await.unwrap())
+            }
+            Call::TakeOver(limit) => {
+                let taken = store.take_over(account, *limit).await.unwrap();
+                self.told(taken, false)
+            }
+            Call::ClaimSuspects(limit) => {
+                let mut suspects = store.claim_suspects(account, *limit).await.unwrap();
+                suspects.sort_by_key(|one| one.conversation);
+                format!(
+                    "{:?}",
+                    suspects.iter().map(|one| (&one.room, one.agent, one.claimed_at)).collect::<Vec<_>>()
+                )
+            }
+            Call::Verified(back, seen, ago) => {
+                let asked_at = self.desk.now() - *ago;
+                let id = self.attempt(*back).conversation;
+                format!("{:?}", store.verified(account, id, *seen, asked_at).await.unwrap())
+            }
+            Call::Adopt { agent, ago, rooms } => {
+                let (asked_at, rooms) = (self.desk.now() - *ago, rooms.clone());
+                let listing = Listing { agent: *agent, asked_at, rooms };
+                let adopted = store.adopt(account, &listing).await.unwrap();
+                let missing: Vec<&RoomId> = adopted.missing.iter().map(|(_, room)| room).collect();
+                format!("{} {} {:?} {missing:?}", adopted.opened, adopted.taken, adopted.elsewhere)
+            }
+            Call::Transfer(room, from, to) => {
+                format!("{:?}", store.transfer(account, room, *from, *to).await.unwrap())
+            }
+            Call::Pause(span, reason) => {
+                format!("{:?}", store.pause(account, *span, *reason).await.unwrap())
+            }
+            Call::Resume => format!("{:?}", store.resume(account).await.unwrap()),
+            Call::Lease(holder, span) => format!("{:?}", store.lease("one", holder, *span).await.unwrap()),
+            Call::Purge(keep) => format!("{:?}", store.purge(account, *keep, 1_000).await.unwrap()),
+            Call::Pass(span) => format!("{:?}", self.desk.pass(*span).await),
+        }
+    }
+
+    /// Everything that can be asked.
+    async fn state(&self) -> String {
+        let (store, account) = (&self.desk.store, self.desk.account);
+        let mut state = format!("{:?}\n", self.desk.counts().await);
+        for (_, load) in store.loads(account, self.desk.now()).await.unwrap() {
+            state += &format!("{load:?}\n");
+        }
+        for n in 0..ROOMS {
+            if let Some(mut conversation) = self.desk.find(&room(n)).await {
+                conversation.id = sebastian_core::ConversationId(0);
+                state += &format!("{conversation:?}\n");
+            }
+        }
+        let rooms: Vec<RoomId> = (0..ROOMS).map(room).collect();
+        let mut unknown = store.unknown_rooms(account, &rooms).await.unwrap();
+        unknown.sort();
+        let first = store.first_reservations(account, 100).await.unwrap();
+        state + &format!("unknown {unknown:?}, first {first:?}")
+    }
+}
+
+/// Which of the asked-for attempts were confirmed, whatever the order of the answer.
+trait MapConfirmed {
+    fn map_confirmed(&self, asked: &[Attempt], confirmed: &[Attempt]) -> Vec<(usize, bool)>;
+}
+
+impl MapConfirmed for Vec<usize> {
+    fn map_confirmed(&self, asked: &[Attempt], confirmed: &[Attempt]) -> Vec<(usize, bool)> {
+        self.iter().zip(asked).map(|(back, attempt)| (*back, confirmed.contains(attempt))).collect()
+    }
+}
+
+async fn run(seed: u64, memory: &mut Caller, postgres: &mut Caller) {
+    let mut rng = StdRng::seed_from_u64(seed);
+    for caller in [&mut *memory, &mut *postgres] {
+        caller.attempts.clear();
+        let account = caller.desk.store.open_account("qiscus", &format!("seed {seed}")).await;
+        caller.desk.account = account.unwrap();
+    }
+    let mut calls = Vec::new();
+    for n in 1..=CALLS {
+        let call = a_call(&mut rng);
+        calls.push(format!("{call:?}"));
+        let (expected, answer) = (memory.call(&call).await, postgres.call(&call).await);
+        let replay = || {
+            format!("{}\nreplay: SEBASTIAN_SEED={seed} cargo test -p sebastian-store model", calls.join("\n"))
+        };
+        assert_eq!(answer, expected, "the answer to the last of\n{}", replay());
+        if n % 4 == 0 {
+            let (expected, state) = (memory.state().await, postgres.state().await);
+            assert_eq!(state, expected, "the state after\n{}", replay());
+        }
+    }
+}
+
+async fn run_all(seeds: Vec<u64>) {
+    let mut memory = Caller { desk: Ledger::Memory.desk().await, attempts: Vec::new() };
+    let mut postgres = Caller { desk: Ledger::Postgres.desk().await, attempts: Vec::new() };
+    for seed in seeds {
+        run(seed, &mut memory, &mut postgres).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn postgres_answers_as_the_model_does() {
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
+    if let Some(seed) = number("SEBASTIAN_SEED") {
+        return run_all(vec![seed]).await;
+    }
+    let last = number("SEBASTIAN_SEQUENCES").unwrap_or(SEQUENCES);
+    let mut lanes = tokio::task::JoinSet::new();
+    for lane in 0..LANES {
+        lanes.spawn(run_all((0..last).filter(|seed| seed % LANES == lane).collect()));
+    }
+    while let Some(lane) = lanes.join_next().await {
+        lane.unwrap();
+    }
+}

@@ -1,0 +1,28 @@
+//! The conformance suite: each promise is two tests, `memory::<promise>` and `postgres::<promise>`.
+
+mod accepting;
+mod housekeeping;
+mod listing;
+mod platform;
+mod reserving;
+mod settling;
+mod together;
+
+/// Tries each promise on every ledger.
+macro_rules! on_every_ledger {
+    ($($promise:ident)*) => {
+        mod memory {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $promise() {
+                super::$promise($crate::desk::Ledger::Memory.desk().await).await;
+            })*
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $promise() {
+                super::$promise($crate::desk::Ledger::Postgres.desk().await).await;
+            })*
+        }
+    };
+}
+use on_every_ledger;
