@@ -8,6 +8,7 @@ pub mod adopt;
 pub mod conversation;
 pub mod decide;
 pub mod event;
+pub mod explain;
 pub mod ids;
 pub mod invariants;
 pub mod load;
@@ -23,6 +24,7 @@ pub use adopt::{Adopted, Listing};
 pub use conversation::{Closed, Conversation, Origin, Park, ParkReason, State};
 pub use decide::{Answers, Decision, Head, Outcome, Rejection, Rejections, Snapshot, decide};
 pub use event::{Event, EventKind, LatestService, NewEvent, Source};
+pub use explain::{Candidate, Case, Explanation, NoRoster};
 pub use ids::{
     AccountId, AgentId, ConversationId, IdError, InboxId, QueueId, RoomId, Seq, ServiceId, TeamId,
 };

@@ -8,6 +8,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+const MS_PER_DAY: i64 = 86_400_000;
+
 /// An instant, in whole milliseconds since the Unix epoch, UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -24,6 +26,43 @@ impl Timestamp {
     #[must_use]
     pub const fn as_millis(self) -> i64 {
         self.0
+    }
+
+    /// The instant as RFC 3339 has it, to the millisecond: `2026-11-21T09:12:44.250Z`.
+    #[must_use]
+    pub fn rfc3339(self) -> String {
+        let (year, month, day) = self.date();
+        let (hour, minute, second) = self.clock();
+        let ms = self.0.rem_euclid(1_000);
+        format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
+    }
+
+    /// The instant for people to read, to the second: `2026-11-21 09:12:44 UTC`.
+    #[must_use]
+    pub fn in_words(self) -> String {
+        let (year, month, day) = self.date();
+        let (hour, minute, second) = self.clock();
+        format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
+    }
+
+    /// Year, month and day of the Gregorian calendar. Counts in eras of 400 years from 1 March of year 0, so that a leap
+    /// day ends a year: Howard Hinnant, "chrono-compatible low-level date algorithms", `civil_from_days`.
+    fn date(self) -> (i64, i64, i64) {
+        let days = self.0.div_euclid(MS_PER_DAY) + 719_468;
+        let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+        let year_of_era =
+            (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let months_since_march = (5 * day_of_year + 2) / 153;
+        let day = day_of_year - (153 * months_since_march + 2) / 5 + 1;
+        let month = (months_since_march + 2) % 12 + 1;
+        (era * 400 + year_of_era + i64::from(month <= 2), month, day)
+    }
+
+    /// Hour, minute and second of the day.
+    fn clock(self) -> (i64, i64, i64) {
+        let seconds = self.0.rem_euclid(MS_PER_DAY) / 1_000;
+        (seconds / 3_600, seconds / 60 % 60, seconds % 60)
     }
 
     /// Time passed since `earlier`; zero when `earlier` lies ahead.
@@ -71,5 +110,28 @@ impl Sub<Duration> for Timestamp {
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}ms", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instant_is_written_as_its_date_and_time_of_day() {
+        for (ms, written) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (-1, "1969-12-31T23:59:59.999Z"),
+            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
+            (951_868_800_000, "2000-03-01T00:00:00.000Z"),
+            (1_709_251_199_999, "2024-02-29T23:59:59.999Z"),
+            (1_735_689_599_001, "2024-12-31T23:59:59.001Z"),
+            (1_700_000_000_250, "2023-11-14T22:13:20.250Z"),
+            (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
+            (-2_203_891_200_000, "1900-03-01T00:00:00.000Z"),
+        ] {
+            assert_eq!(Timestamp::from_millis(ms).rfc3339(), written, "{ms}");
+        }
+        assert_eq!(Timestamp::from_millis(1_700_000_000_250).in_words(), "2023-11-14 22:13:20 UTC");
     }
 }

@@ -4,6 +4,7 @@ mod adoption;
 mod choosing;
 mod deciding;
 mod doubts;
+mod explaining;
 mod oracle;
 mod reservations;
 mod sequences;

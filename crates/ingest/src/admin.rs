@@ -10,6 +10,7 @@ use actix_web::{
     },
     web::{self, Data, ServiceConfig},
 };
+use sebastian_core::Policy;
 use sebastian_platform::Platform;
 use sebastian_roster::RosterCache;
 use sebastian_store::Store;
@@ -31,7 +32,7 @@ pub(crate) struct Admin {
     pub platform: Arc<dyn Platform>,
     pub targets: Option<Targets>,
     pub token: Option<Secret>,
-    pub capacity: Option<u32>,
+    pub policy: Policy,
     pub runtime: MainRuntime,
 }
 

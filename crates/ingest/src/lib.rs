@@ -1,14 +1,16 @@
 //! The ingest: takes webhooks and answers once they are durable.
 //!
 //! It validates, writes, rings and answers. It never decides, never calls the platform for a webhook, and never says
-//! 2xx before the event is committed. Beside the webhooks it serves the operator's pages: `/agents`, `/set-webhook`,
-//! `/livez`, `/readyz` and `/metrics`.
+//! 2xx before the event is committed. Beside the webhooks it serves the operator's pages: `/agents`,
+//! `/api/v1/conversations`, `/set-webhook`, `/livez`, `/readyz` and `/metrics`.
 
 mod accept;
 mod admin;
 mod agents;
 mod answer;
 mod bell;
+mod conversations;
+mod explain;
 mod gate;
 pub mod metrics;
 mod ops;
@@ -21,6 +23,7 @@ mod set_webhook;
 mod targets;
 mod webhooks;
 
+pub use explain::{Explained, NotExplained, explain};
 pub use ops::{Check, Finding, Ops, serve_ops};
 pub use runtime::{Ended, MainRuntime};
 pub use secret::{EmptySecret, Secret};

@@ -14,7 +14,7 @@ use actix_web::{
     middleware::from_fn,
     web::{self, Data, ServiceConfig},
 };
-use sebastian_core::{AccountId, InboxId};
+use sebastian_core::{AccountId, InboxId, Policy};
 use sebastian_platform::Platform;
 use sebastian_roster::{Doorbell, RosterCache};
 use sebastian_store::Store;
@@ -29,6 +29,7 @@ use crate::{
     admin::{self, Admin},
     agents, answer,
     bell::Bell,
+    conversations,
     gate::WebhookGate,
     ops::{self, Pages},
     outage::chain,
@@ -75,19 +76,19 @@ pub struct Ingest {
     pub store: Arc<dyn Store>,
     /// Rung after each commit.
     pub doorbell: Arc<dyn Doorbell>,
-    /// Read by `/agents`.
+    /// Read by `/agents` and `/api/v1/conversations`.
     pub roster: Arc<dyn RosterCache>,
     /// Asked by `/set-webhook` only.
     pub platform: Arc<dyn Platform>,
     /// Webhook secrets, each as good as the others; more than one while they are rotated. Empty: the plain paths are
     /// open to everybody, and the path form does not exist.
     pub secrets: Vec<Secret>,
-    /// Opens `/agents` and `/set-webhook`. `None`: only direct requests from this machine may ask.
+    /// Opens `/agents`, `/api/v1` and `/set-webhook`. `None`: only direct requests from this machine may ask.
     pub admin_token: Option<Secret>,
     /// Where webhooks should go. `None`: `webhook.base_url` is not configured.
     pub targets: Option<Targets>,
-    /// Most open conversations an agent may hold, as `/agents` shows it. `None`: no limit.
-    pub capacity: Option<u32>,
+    /// Who is given conversations, as workers decide it: what `/agents` shows and `/api/v1/conversations` explains by.
+    pub policy: Policy,
     /// What the operations pages show.
     pub ops: Ops,
     /// Figures.
@@ -187,7 +188,7 @@ fn app(
         platform: ingest.platform,
         targets: ingest.targets,
         token: ingest.admin_token,
-        capacity: ingest.capacity,
+        policy: ingest.policy,
         runtime,
     });
     move |config| {
@@ -195,6 +196,7 @@ fn app(
         config.service(web::resource("/").route(web::get().to(index)).default_service(answer::only("GET")));
         webhooks::routes(config);
         agents::routes(config);
+        conversations::routes(config);
         admin::routes(config);
         ops::routes(config);
     }
@@ -203,7 +205,7 @@ fn app(
 #[derive(Serialize)]
 struct Index {
     name: &'static str,
-    endpoints: [&'static str; 8],
+    endpoints: [&'static str; 10],
 }
 
 async fn index() -> HttpResponse {
@@ -214,6 +216,8 @@ async fn index() -> HttpResponse {
             "POST /webhook-mark-as-resolved",
             "POST /webhooks/{account}/{secret}/allocate|resolve",
             "GET /agents",
+            "GET /api/v1/conversations",
+            "GET /api/v1/conversations/{room}",
             "POST /set-webhook",
             "GET /livez",
             "GET /readyz",

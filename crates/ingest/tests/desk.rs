@@ -8,7 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use reqwest::{Client, RequestBuilder, Response};
-use sebastian_core::{AccountId, Agent, AgentId, InboxId, RoomId};
+use sebastian_core::{AccountId, Agent, AgentId, InboxId, Policy, RoomId};
 use sebastian_ingest::{Account, Check, Ingest, Ops, Secret, Settings, Targets, bind, serve};
 use sebastian_platform::{Platform, PlatformError, Room, RoomStatus, Webhook, WebhookUrls};
 use sebastian_roster::InProcessRosterCache;
@@ -88,7 +88,7 @@ impl Setup {
             secrets: self.secrets,
             admin_token: self.admin_token,
             targets,
-            capacity: Some(3),
+            policy: Policy::default(),
             ops: Ops { checks, metrics: Arc::new(|| "sebastian_test 1\n".to_owned()) },
             settings: self.settings,
         };

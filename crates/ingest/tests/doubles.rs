@@ -1,6 +1,13 @@
 //! The ledger and the doorbell, with handles to hold, break and watch them.
 
-use std::{collections::BTreeMap, sync::Mutex, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
 
 use async_trait::async_trait;
 use sebastian_core::{
@@ -9,8 +16,8 @@ use sebastian_core::{
 };
 use sebastian_roster::{Doorbell, DoorbellError, WakeReason, WakeUp};
 use sebastian_store::{
-    Attempt, Counts, Decide, DecideRule, Decided, MemoryStore, PauseReason, Reservation, Store, StoreError,
-    Suspect,
+    Attempt, Counts, Decide, DecideRule, Decided, MemoryStore, Page, PauseReason, Reservation, Selection,
+    Store, StoreError, Suspect,
 };
 use tokio::sync::watch;
 
@@ -24,7 +31,10 @@ pub enum Fate {
 
 /// The ledger in memory. What the ingest has no business asking for panics.
 pub struct Ledger {
-    inner: MemoryStore,
+    /// The ledger itself, for a test to be the worker.
+    pub inner: MemoryStore,
+    /// How far its clock is ahead, in milliseconds.
+    ahead_ms: Arc<AtomicI64>,
     fate: Mutex<Fate>,
     gate: watch::Sender<bool>,
     /// Events of each commit that began.
@@ -34,8 +44,15 @@ pub struct Ledger {
 
 impl Ledger {
     pub fn new() -> Self {
+        let ahead_ms = Arc::new(AtomicI64::new(0));
+        let ahead = Arc::clone(&ahead_ms);
+        let clock = move || {
+            let now = Timestamp::from(SystemTime::now()).as_millis();
+            Timestamp::from_millis(now + ahead.load(Ordering::SeqCst))
+        };
         Self {
-            inner: MemoryStore::new(Timing::default()),
+            inner: MemoryStore::with_clock(Timing::default(), clock),
+            ahead_ms,
             fate: Mutex::new(Fate::Serves),
             gate: watch::Sender::new(true),
             begun: watch::Sender::new(Vec::new()),
@@ -46,6 +63,11 @@ impl Ledger {
     /// What becomes of every call from now on.
     pub fn set(&self, fate: Fate) {
         *self.fate.lock().unwrap() = fate;
+    }
+
+    /// Moves the clock.
+    pub fn pass(&self, span: Duration) {
+        self.ahead_ms.fetch_add(i64::try_from(span.as_millis()).unwrap(), Ordering::SeqCst);
     }
 
     /// From now on commits begin and do not end.
@@ -83,7 +105,7 @@ impl Ledger {
     }
 }
 
-const NOT_OURS: &str = "the ingest only appends events and reads loads";
+const NOT_OURS: &str = "the ingest only appends events, and reads loads and lists";
 
 #[async_trait]
 impl Store for Ledger {
@@ -117,6 +139,21 @@ impl Store for Ledger {
         Ok(loads)
     }
 
+    async fn list(
+        &self,
+        account: AccountId,
+        selection: &Selection,
+        limit: u32,
+    ) -> Result<Page, StoreError> {
+        self.check()?;
+        self.inner.list(account, selection, limit).await
+    }
+
+    async fn unknown_rooms(&self, account: AccountId, rooms: &[RoomId]) -> Result<Vec<RoomId>, StoreError> {
+        self.check()?;
+        self.inner.unknown_rooms(account, rooms).await
+    }
+
     async fn open_account(&self, _: &str, _: &str) -> Result<AccountId, StoreError> {
         unreachable!("{NOT_OURS}")
     }
@@ -141,7 +178,7 @@ impl Store for Ledger {
         unreachable!("{NOT_OURS}")
     }
 
-    async fn verified(&self, _: AccountId, _: ConversationId, _: Seen) -> Result<Settled, StoreError> {
+    async fn verified(&self, _: AccountId, _: ConversationId, _: Seen, _: Timestamp) -> Result<Settled, StoreError> {
         unreachable!("{NOT_OURS}")
     }
 
@@ -150,10 +187,6 @@ impl Store for Ledger {
     }
 
     async fn transfer(&self, _: AccountId, _: &RoomId, _: AgentId, _: AgentId) -> Result<bool, StoreError> {
-        unreachable!("{NOT_OURS}")
-    }
-
-    async fn unknown_rooms(&self, _: AccountId, _: &[RoomId]) -> Result<Vec<RoomId>, StoreError> {
         unreachable!("{NOT_OURS}")
     }
 

@@ -4,8 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, error::ErrorKind};
 
+use crate::{demo::Demo, simulate::Simulate};
+
 const EXAMPLES: &str = "\
 Examples:
+  sebastian demo                       see it work: a busy hour in half a minute, nothing needed
   sebastian -e webhook                 take webhooks; settings from config.yml
   sebastian -e worker -c desk.yml      assign chats; settings from desk.yml
   sebastian -e all                     both in one process
@@ -98,6 +101,10 @@ pub enum Command {
     },
     /// Show every setting in force and where it comes from, or what is wrong; connects to nothing.
     CheckConfig,
+    /// Play a busy hour of a simulated desk, live, and check every promise; needs nothing.
+    Demo(Demo),
+    /// Serve a simulated Qiscus, to try the processes by hand.
+    Simulate(Simulate),
 }
 
 /// What was asked for.

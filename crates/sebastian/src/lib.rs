@@ -4,7 +4,9 @@ pub mod cli;
 mod commands;
 mod compose;
 pub mod config;
+mod demo;
 mod failure;
+mod simulate;
 pub mod telemetry;
 
 use std::{
@@ -53,11 +55,15 @@ pub async fn run_process(process: Process, settings: &Settings) -> ExitCode {
 }
 
 async fn run_command(command: Command, settings: &Settings) -> ExitCode {
-    let done = match (config::load(settings.config.as_deref()), command) {
-        (Err(problems), _) => Err(problems.into()),
-        (Ok(loaded), Command::Migrate) => commands::migrate(&loaded).await,
-        (Ok(loaded), Command::SetWebhook { dry_run }) => commands::set_webhook(&loaded, dry_run).await,
-        (Ok(loaded), Command::CheckConfig) => commands::check_config(&loaded),
+    let load = || config::load(settings.config.as_deref());
+    let done = match command {
+        Command::Migrate => async { commands::migrate(&load()?).await }.await,
+        Command::SetWebhook { dry_run } => async { commands::set_webhook(&load()?, dry_run).await }.await,
+        Command::CheckConfig => {
+            load().map_err(Failure::from).and_then(|loaded| commands::check_config(&loaded))
+        }
+        Command::Simulate(arguments) => simulate::run(&arguments).await,
+        Command::Demo(demo) => return demo::run(&demo).await.unwrap_or_else(|failure| complain(&failure)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

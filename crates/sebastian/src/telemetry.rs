@@ -40,8 +40,8 @@ fn filter(level: Level) -> Result<EnvFilter, Problem> {
     match std::env::var("RUST_LOG") {
         Ok(directives) if !directives.is_empty() => EnvFilter::try_new(directives)
             .map_err(|error| Problem::new(format!("RUST_LOG is not a log filter: {error}"))),
-        // What libraries have to say below info is no use to an operator.
-        _ => Ok(EnvFilter::new(format!("{},sebastian={level}", level.min(Level::INFO)))),
+        // What libraries have to say below a warning is no use to an operator.
+        _ => Ok(EnvFilter::new(format!("{},sebastian={level}", level.min(Level::WARN)))),
     }
 }
 

@@ -5,7 +5,9 @@
 mod acceptance;
 mod cli;
 mod config;
+mod demo;
 mod desk;
+mod metrics;
 mod processes;
 mod refusals;
 mod secrets;

@@ -47,7 +47,10 @@ async fn try_open(store: &PostgresStore, migrate: bool, tenant: &str) -> Result<
     match store.check_schema().await {
         Err(StoreError::Schema { found, .. }) if migrate => {
             let migrated = store.migrate().await?;
-            info!("brought the ledger's schema from version {found} to {}", migrated.version);
+            // Another process that started beside this one may have done it.
+            if !migrated.applied.is_empty() {
+                info!("brought the ledger's schema from version {found} to {}", migrated.version);
+            }
         }
         checked => checked?,
     }

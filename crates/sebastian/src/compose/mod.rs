@@ -130,7 +130,7 @@ impl Desk {
             secrets: parts::webhook_secret(&self.config)?.into_iter().collect(),
             admin_token: parts::admin_token(&self.config)?,
             targets: parts::targets(&self.config, &self.app_id)?,
-            capacity: policy.capacity,
+            policy: policy.clone(),
             ops: self.ops(checks),
             settings: Settings { workers, ..defaults },
         };

@@ -24,8 +24,8 @@ async fn nine_of_twenty_are_served_at_once_and_the_rest_one_by_one_in_order() {
     assert_eq!(house.platform.waiting().len(), 11);
 
     let mut waits_ms = Vec::new();
-    for done in 0..11 {
-        house.resolve(&rooms[done]).await;
+    for (done, room) in rooms.iter().take(11).enumerate() {
+        house.resolve(room).await;
         let resolved = std::time::Instant::now();
         house.assigned(10 + done, PATIENCE).await;
         waits_ms.push(resolved.elapsed().as_millis());
