@@ -143,20 +143,27 @@ impl Case<'_> {
     fn why_nobody(&self, agents: &[Candidate]) -> String {
         let age = match &self.roster {
             Ok(roster) => self.now.since(roster.polled_at),
-            Err(NoRoster::Missing) => return "there is no roster: a worker has to poll the platform first".into(),
-            Err(NoRoster::Unreachable) => return "the roster cache does not answer, so who is there is unknown".into(),
+            Err(NoRoster::Missing) => {
+                return "there is no roster: a worker has to poll the platform first".into();
+            }
+            Err(NoRoster::Unreachable) => {
+                return "the roster cache does not answer, so who is there is unknown".into();
+            }
         };
         if age > self.policy.staleness_max {
             let max = span(self.policy.staleness_max);
             return format!("the roster is {} old, and past {max} nobody is given chats", span(age));
         }
+        // Supervisors and admins are no news: nobody expects them to take it.
+        let agents: Vec<&Candidate> =
+            agents.iter().filter(|agent| agent.reason != Some(Rejection::Role)).collect();
         if agents.is_empty() {
-            return "the roster names no agents".into();
+            return "the roster names nobody who is given chats".into();
         }
         if agents.len() > NAMED_MAX {
-            return by_reason(agents);
+            return by_reason(&agents);
         }
-        let named = agents.iter().map(|agent| match agent.reason {
+        let named = agents.into_iter().map(|agent| match agent.reason {
             Some(_) => format!("{} is {}", agent.name, agent.why()),
             None => format!("{} {}", agent.name, agent.why()),
         });
@@ -167,7 +174,11 @@ impl Case<'_> {
         match self.conversation.state {
             State::Waiting { .. } => "waiting".into(),
             State::Reserved { agent, deadline } => {
-                format!("reserved for {}: the platform is being told{}", self.name(agent), self.overdue(deadline))
+                format!(
+                    "reserved for {}: the platform is being told{}",
+                    self.name(agent),
+                    self.overdue(deadline)
+                )
             }
             State::Closing { agent, deadline } => format!(
                 "resolved while the platform was being told of {}: the slot frees when that call settles{}",
@@ -243,35 +254,23 @@ impl Candidate {
     }
 }
 
-/// How many agents there are of each reason; those who could take it first, then by number.
-fn by_reason(agents: &[Candidate]) -> String {
-    let mut counts: BTreeMap<Option<&str>, usize> = BTreeMap::new();
+/// How many agents there are of each reason; those who could take it first, then the most.
+fn by_reason(agents: &[&Candidate]) -> String {
+    let reason = |agent: &Candidate| {
+        let is_full = agent.reason? == Rejection::Full;
+        Some(if is_full { "full".to_owned() } else { agent.why() })
+    };
+    let mut counts: BTreeMap<Option<String>, usize> = BTreeMap::new();
     for agent in agents {
-        *counts.entry(agent.reason.map(reason_of_many)).or_default() += 1;
+        *counts.entry(reason(agent)).or_default() += 1;
     }
-    let mut counts: Vec<(Option<&str>, usize)> = counts.into_iter().collect();
+    let mut counts: Vec<(Option<String>, usize)> = counts.into_iter().collect();
     counts.sort_by_key(|(reason, count)| (reason.is_some(), Reverse(*count)));
     let counted = counts.into_iter().map(|(reason, count)| match reason {
         Some(reason) => format!("{count} {} {reason}", if count == 1 { "is" } else { "are" }),
         None => format!("{count} could take it"),
     });
     format!("of {} agents {}", agents.len(), counted.collect::<Vec<_>>().join(", "))
-}
-
-/// What follows a number of agents.
-fn reason_of_many(reason: Rejection) -> &'static str {
-    match reason {
-        Rejection::RosterStale => "on a roster too old to trust",
-        Rejection::Role => "of a role that is given no chats",
-        Rejection::ForcedOffline => "forced offline",
-        Rejection::Presence => "offline, busy or away",
-        Rejection::NotInInbox => "not in its inbox",
-        Rejection::InboxUnknown => "not known to be in its inbox",
-        Rejection::LoadUnknown => "of unknown load",
-        Rejection::Full => "full",
-        Rejection::Refused => "refused for it by the platform",
-        Rejection::NotPreferred => "not preferred",
-    }
 }
 
 /// A name is what somebody typed on the platform: nothing in it may move a terminal's cursor.

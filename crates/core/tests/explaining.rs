@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use sebastian_core::{
-    Agent, Case, Closed, Conversation, ConversationId, Explanation, NoRoster, Origin, Park,
+    Agent, Candidate, Case, Closed, Conversation, ConversationId, Explanation, NoRoster, Origin, Park,
     ParkReason, Policy, Presence, Rejection, Role, Roster, Seq, State,
 };
 
@@ -77,19 +77,31 @@ fn each_agent_is_named_with_the_reason_they_are_not_given_it() {
 fn rarer_reasons_have_words_too() {
     let (conversation, policy) = (waiting(), Policy::default());
     let agents = vec![
-        Agent { role: Role::Supervisor, ..named(1, "Ayu") },
         Agent { forced_offline: true, ..named(2, "Bima") },
         Agent { inboxes: None, ..named(3, "Citra") },
         Agent { reported_load: None, ..named(4, "Dewi") },
         Agent { presence: Presence::Busy, ..named(5, "") },
-        Agent { role: Role::Admin, ..named(6, "\u{1b}[2JEka ") },
+        Agent { presence: Presence::Away, ..named(6, "\u{1b}[2JEka ") },
     ];
 
     assert_eq!(
         case(&conversation, &policy, agents).explain().sentence,
-        "waiting 2 min; Ayu is a supervisor, Bima is forced offline, Citra is not known to be in its inbox, Dewi is \
-         of unknown load, agent 5 is busy, [2JEka is an admin"
+        "waiting 2 min; Bima is forced offline, Citra is not known to be in its inbox, Dewi is \
+         of unknown load, agent 5 is busy, [2JEka is away"
     );
+}
+
+#[test]
+fn admins_and_supervisors_are_listed_and_not_spoken_of() {
+    let (conversation, policy) = (waiting(), Policy::default());
+    let admin = Agent { role: Role::Admin, ..named(1, "Ayu") };
+    let supervisor = Agent { role: Role::Supervisor, ..named(2, "Bima") };
+
+    let explained = case(&conversation, &policy, vec![admin, supervisor, named(3, "Citra")]).explain();
+
+    assert_eq!(explained.sentence, "waiting 2 min; Citra could take it");
+    let words: Vec<String> = explained.agents.iter().map(Candidate::why).collect();
+    assert_eq!(words, ["an admin", "a supervisor", "could take it"]);
 }
 
 #[test]
@@ -110,7 +122,7 @@ fn of_many_agents_the_reasons_are_counted() {
 
     let explained = case.explain();
 
-    let counted = "of 300 agents 2 could take it, 297 are offline, busy or away, 1 is full";
+    let counted = "of 300 agents 2 could take it, 297 are offline, 1 is full";
     assert_eq!(explained.sentence, format!("waiting 2 min; {counted}"));
     assert_eq!(explained.agents.len(), 300);
 }
@@ -124,7 +136,7 @@ fn a_roster_that_is_missing_old_or_empty_is_the_reason() {
     for (roster, reason) in [
         (Err(NoRoster::Missing), "there is no roster: a worker has to poll the platform first"),
         (Err(NoRoster::Unreachable), "the roster cache does not answer, so who is there is unknown"),
-        (Ok(Roster::new(1, NOW, vec![]).into()), "the roster names no agents"),
+        (Ok(Roster::new(1, NOW, vec![]).into()), "the roster names nobody who is given chats"),
         (Ok(old.clone().into()), "the roster is 90 s old, and past 60 s nobody is given chats"),
     ] {
         assert_eq!(with(roster).sentence, format!("waiting 2 min; {reason}"));
@@ -193,9 +205,14 @@ fn one_that_waits_no_more_has_a_sentence_and_no_candidates() {
 
 #[test]
 fn a_span_is_told_in_its_two_largest_units() {
-    for (seconds, told) in
-        [(0, "0 s"), (119, "119 s"), (120, "2 min"), (3_599, "59 min"), (3_600, "1 h 0 min"), (180_000, "2 d 2 h")]
-    {
+    for (seconds, told) in [
+        (0, "0 s"),
+        (119, "119 s"),
+        (120, "2 min"),
+        (3_599, "59 min"),
+        (3_600, "1 h 0 min"),
+        (180_000, "2 d 2 h"),
+    ] {
         let (mut conversation, policy) = (waiting(), Policy::default());
         conversation.opened_at = NOW - Duration::from_secs(seconds);
         let sentence = case(&conversation, &policy, vec![]).explain().sentence;

@@ -78,7 +78,8 @@ async fn list(request: HttpRequest, admin: Data<Admin>) -> HttpResponse {
     };
     match admin.runtime.run(reading).await {
         Ok(Ok((roster, loads, age_ms))) => {
-            let agents = roster.agents.into_iter().map(|agent| row(agent, &loads, admin.policy.capacity)).collect();
+            let agents =
+                roster.agents.into_iter().map(|agent| row(agent, &loads, admin.policy.capacity)).collect();
             let roster =
                 RosterAge { version: roster.version, polled_at_ms: roster.polled_at.as_millis(), age_ms };
             HttpResponse::Ok().json(Page { account: admin.account.app_id.clone(), roster, agents })

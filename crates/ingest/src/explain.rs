@@ -29,7 +29,7 @@ pub struct Explained {
 #[derive(Debug, thiserror::Error)]
 pub enum NotExplained {
     /// The ledger holds nothing of it: it never heard of it, or that was purged.
-    #[error("room {0} has no conversation")]
+    #[error("room {0} has no conversation: the ledger never heard of it, or has purged it")]
     UnknownRoom(RoomId),
     /// What was accepted of it is still to be folded.
     #[error("room {0} has no conversation yet: its webhook was accepted and waits for a worker")]

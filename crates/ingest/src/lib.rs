@@ -33,4 +33,5 @@ pub use targets::{TargetError, Targets};
 
 #[cfg(test)]
 #[path = "../tests/doubles.rs"]
+#[expect(dead_code, reason = "the tests over HTTP use more of them")]
 mod doubles;

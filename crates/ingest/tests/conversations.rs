@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use sebastian_core::{
-    Agent, AgentId, EventKind, InboxId, NewEvent, Policy, Presence, Role, RoomId, Roster, Settlement,
-    Source, Verdict, decide,
+    Agent, AgentId, EventKind, InboxId, NewEvent, Policy, Presence, Role, RoomId, Roster, Settlement, Source,
+    Verdict, decide,
 };
 use sebastian_roster::RosterCache;
 use sebastian_store::{Attempt, Decide, PauseReason, Reservation, Store};
@@ -186,7 +186,8 @@ async fn a_room_without_a_conversation_is_404_and_says_whether_one_is_to_come() 
     let desk = Setup::default().start();
     desk.accept(&["5"], SALES).await;
 
-    assert_eq!(desk.refusal(&format!("{LIST}/4")).await, (404, "room 4 has no conversation".to_owned()));
+    let unknown = "room 4 has no conversation: the ledger never heard of it, or has purged it";
+    assert_eq!(desk.refusal(&format!("{LIST}/4")).await, (404, unknown.to_owned()));
     let coming = "room 5 has no conversation yet: its webhook was accepted and waits for a worker";
     assert_eq!(desk.refusal(&format!("{LIST}/5")).await, (404, coming.to_owned()));
     let long = format!("{LIST}/{}", "9".repeat(200));
@@ -218,7 +219,10 @@ async fn one_that_waits_is_explained_agent_by_agent() {
     assert_eq!(explain["roster"]["stale"], false);
 
     let able = desk.explained("5").await;
-    assert_eq!((&able["agents"][2]["reason"], &able["agents"][0]["reason"]), (&Value::Null, &json!("not_in_inbox")));
+    assert_eq!(
+        (&able["agents"][2]["reason"], &able["agents"][0]["reason"]),
+        (&Value::Null, &json!("not_in_inbox"))
+    );
     assert!(able["sentence"].as_str().unwrap().ends_with("Citra could take it"), "{able}");
 }
 
@@ -233,7 +237,10 @@ async fn an_explanation_says_when_the_roster_is_missing_or_old() {
     desk.publish(crew()).await;
     desk.ledger.pass(Duration::from_secs(300));
     let old = desk.explained("4").await;
-    assert_eq!((&old["roster"]["stale"], &old["agents"][0]["reason"]), (&json!(true), &json!("roster_stale")));
+    assert_eq!(
+        (&old["roster"]["stale"], &old["agents"][0]["reason"]),
+        (&json!(true), &json!("roster_stale"))
+    );
     let told = old["sentence"].as_str().unwrap();
     assert!(told.ends_with("the roster is 5 min old, and past 60 s nobody is given chats"), "{told}");
 }
@@ -268,7 +275,10 @@ async fn one_that_is_parked_says_until_when_and_why() {
     assert!(parked["parked_until"].is_string() && parked["place"].is_null(), "{parked}");
     assert_eq!(parked["explain"]["agents"][0]["reason"], "refused");
     let told = parked["explain"]["sentence"].as_str().unwrap();
-    assert!(told.contains("UTC: the platform refused every agent who could serve it; Ayu is refused"), "{told}");
+    assert!(
+        told.contains("UTC: the platform refused every agent who could serve it; Ayu is refused"),
+        "{told}"
+    );
 }
 
 #[tokio::test]
@@ -284,7 +294,10 @@ async fn one_that_waits_no_more_is_explained_by_its_state() {
     desk.resolve("1").await;
     assert_eq!(desk.reserve(1).await.len(), 1);
     let resolved = sentence("1").await;
-    assert!(resolved.starts_with("resolved at 20") && resolved.contains(", served by Ayu since"), "{resolved}");
+    assert!(
+        resolved.starts_with("resolved at 20") && resolved.contains(", served by Ayu since"),
+        "{resolved}"
+    );
     assert_eq!(sentence("4").await, "reserved for Ayu: the platform is being told");
     // The newest conversation of a room is the one that counts.
     desk.accept(&["1"], SALES).await;

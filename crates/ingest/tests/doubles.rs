@@ -139,12 +139,7 @@ impl Store for Ledger {
         Ok(loads)
     }
 
-    async fn list(
-        &self,
-        account: AccountId,
-        selection: &Selection,
-        limit: u32,
-    ) -> Result<Page, StoreError> {
+    async fn list(&self, account: AccountId, selection: &Selection, limit: u32) -> Result<Page, StoreError> {
         self.check()?;
         self.inner.list(account, selection, limit).await
     }
@@ -178,7 +173,13 @@ impl Store for Ledger {
         unreachable!("{NOT_OURS}")
     }
 
-    async fn verified(&self, _: AccountId, _: ConversationId, _: Seen, _: Timestamp) -> Result<Settled, StoreError> {
+    async fn verified(
+        &self,
+        _: AccountId,
+        _: ConversationId,
+        _: Seen,
+        _: Timestamp,
+    ) -> Result<Settled, StoreError> {
         unreachable!("{NOT_OURS}")
     }
 

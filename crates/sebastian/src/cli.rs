@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, error::ErrorKind};
 
+use sebastian_core::RoomId;
+
 use crate::{demo::Demo, simulate::Simulate};
 
 const EXAMPLES: &str = "\
@@ -14,6 +16,7 @@ Examples:
   sebastian -e all                     both in one process
   sebastian check-config               what is in force, where it comes from, what is wrong
   sebastian set-webhook --dry-run      what would change at the platform
+  sebastian explain 470110007          why this room's chat stands where it stands
 
 config.example.yml lists every setting with its default. The environment overrides the file: there, listen.port is
 SEBASTIAN__LISTEN__PORT. Exit codes: 0 stopped as asked, 1 failed, 2 wrong usage or settings, 130 stopped at once by a
@@ -101,6 +104,12 @@ pub enum Command {
     },
     /// Show every setting in force and where it comes from, or what is wrong; connects to nothing.
     CheckConfig,
+    /// Tell why a room's chat stands where it stands: its place in line, or each agent and why not.
+    Explain {
+        /// The platform's id of the room.
+        #[arg(value_parser = RoomId::parse)]
+        room: RoomId,
+    },
     /// Play a busy hour of a simulated desk, live, and check every promise; needs nothing.
     Demo(Demo),
     /// Serve a simulated Qiscus, to try the processes by hand.

@@ -2,11 +2,13 @@
 
 use std::io::{self, Write};
 
+use sebastian_core::RoomId;
 use sebastian_ingest::set_webhooks;
 
 use crate::{
     compose::parts::{self, Parts},
     config::{Loaded, Problem, Shown},
+    explain,
     failure::Failure,
 };
 
@@ -26,6 +28,12 @@ pub(crate) async fn set_webhook(loaded: &Loaded, dry_run: bool) -> Result<(), Fa
     let targets = parts::targets(&loaded.config, &app_id)?;
     let targets = targets.ok_or_else(|| Problem::missing("webhook.base_url"))?;
     print(&set_webhooks(&platform, &targets, dry_run).await?.to_string());
+    Ok(())
+}
+
+/// Prints why the room's conversation stands where it stands.
+pub(crate) async fn explain(loaded: &Loaded, room: &RoomId) -> Result<(), Failure> {
+    print(&explain::explain(loaded, room).await?);
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use std::{error::Error, io, net::SocketAddr};
 
 use metrics_exporter_prometheus::BuildError;
-use sebastian_ingest::SetWebhookError;
+use sebastian_ingest::{NotExplained, SetWebhookError};
 use sebastian_store::StoreError;
 use sebastian_worker::WorkerError;
 
@@ -39,6 +39,9 @@ pub enum Failure {
     /// The platform did not take the webhooks.
     #[error("the webhooks are not, or not certainly, set; {}", .0.advice())]
     SetWebhook(#[from] SetWebhookError),
+    /// Nothing can be said of a room.
+    #[error(transparent)]
+    Explain(#[from] NotExplained),
     /// Metrics could not be set up.
     #[error("metrics cannot be collected")]
     Metrics(#[from] BuildError),

@@ -5,6 +5,7 @@ mod commands;
 mod compose;
 pub mod config;
 mod demo;
+mod explain;
 mod failure;
 mod simulate;
 pub mod telemetry;
@@ -62,6 +63,7 @@ async fn run_command(command: Command, settings: &Settings) -> ExitCode {
         Command::CheckConfig => {
             load().map_err(Failure::from).and_then(|loaded| commands::check_config(&loaded))
         }
+        Command::Explain { room } => async { commands::explain(&load()?, &room).await }.await,
         Command::Simulate(arguments) => simulate::run(&arguments).await,
         Command::Demo(demo) => return demo::run(&demo).await.unwrap_or_else(|failure| complain(&failure)),
     };

@@ -55,6 +55,7 @@ fn help_teaches_by_example() {
         "migrate",
         "set-webhook",
         "check-config",
+        "explain",
         "sebastian -e webhook",
         "sebastian set-webhook --dry-run",
         "config.example.yml",

@@ -7,6 +7,7 @@ mod cli;
 mod config;
 mod demo;
 mod desk;
+mod explain;
 mod metrics;
 mod processes;
 mod refusals;

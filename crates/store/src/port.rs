@@ -100,12 +100,7 @@ pub trait Store: Send + Sync {
 
     /// At most `limit` conversations, for people who ask: those still to be resolved by place in line, then id; the
     /// resolved by when they closed, newest first. Reads no more of a queue than its first `limit`, and takes no lock.
-    async fn list(
-        &self,
-        account: AccountId,
-        selection: &Selection,
-        limit: u32,
-    ) -> Result<Page, StoreError>;
+    async fn list(&self, account: AccountId, selection: &Selection, limit: u32) -> Result<Page, StoreError>;
 
     /// Positions of conversations in the order of their first reservations, at most `limit`: what the check for
     /// first come, first served reads.

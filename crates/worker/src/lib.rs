@@ -1,9 +1,9 @@
 //! The worker: decides who gets which conversation, tells the platform, and keeps both in step.
 //!
-//! Five loops over one account. The [`matcher`] folds, decides and reserves whenever the doorbell or the sweep wakes
-//! it. The [`executor`] carries each reservation to an end. The [`settler`] takes over what others left unfinished.
-//! The [`poller`] keeps the roster fresh and the [`reconciler`] compares ledger and platform; of many workers one at
-//! a time runs these two. Any loop may die at any point: what it held is in the ledger, and another goes on.
+//! Loops over one account. The matcher folds, decides and reserves whenever the doorbell or the sweep wakes it. The
+//! executor carries each reservation to an end. The settler takes over what others left unfinished. The poller keeps
+//! the roster fresh and the reconciler compares ledger and platform; of many workers the leader runs these two for
+//! all. Any loop may die at any point: what it held is in the ledger, and another goes on.
 
 mod asker;
 mod desk;
@@ -25,7 +25,7 @@ use sebastian_core::{AccountId, Policy, Timing};
 use sebastian_platform::Platform;
 use sebastian_roster::{RosterCache, WakeUps};
 use sebastian_store::Store;
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -56,7 +56,7 @@ pub struct Worker {
 pub struct WorkerSettings {
     /// Names this worker in leases and logs; unique among all that run.
     pub name: String,
-    /// Most platform calls under way at once.
+    /// Most conversations for which the platform is called at once.
     pub max_inflight: u32,
     /// How often to look at what nobody rang for.
     pub sweep: Duration,
@@ -86,11 +86,14 @@ impl Worker {
     /// stays reserved, and is settled by another worker after its deadline.
     pub async fn run(self, stop: CancellationToken) -> Result<(), WorkerError> {
         metrics::describe();
+        // Also when this future is dropped: the engine runs in a task of its own.
+        let stop_all = stop.clone().drop_guard();
         let (wakes, grace) = (self.wakes.clone(), self.settings.grace);
         let desk = Arc::new(Desk::new(self, stop.clone()));
         info!(worker.name = %desk.settings.name, "worker {} is running", desk.settings.name);
 
         let mut loops = JoinSet::new();
+        spawn(&mut loops, "leader", leader::run(desk.clone()));
         spawn(&mut loops, "poller", poller::run(desk.clone()));
         spawn(&mut loops, "reconciler", reconciler::run(desk.clone()));
         spawn(&mut loops, "settler", settler::run(desk.clone()));
@@ -103,12 +106,13 @@ impl Worker {
             engine = &mut engine => Some(WorkerError::Engine(engine.ok().and_then(Result::err))),
             name = loops.join_next() => Some(WorkerError::Loop(name.and_then(Result::ok).unwrap_or("loop"))),
         };
-        stop.cancel();
-        if ended.is_none() && tokio::time::timeout(grace, &mut engine).await.is_err() {
+        drop(stop_all);
+        let grace_ends = Instant::now() + grace;
+        if !engine.is_finished() && tokio::time::timeout_at(grace_ends, &mut engine).await.is_err() {
             warn!("the matcher did not end within the grace");
         }
-        desk.finish_calls(grace).await;
         loops.shutdown().await;
+        desk.finish_calls(grace_ends).await;
         leader::step_down(&desk).await;
         ended.map_or(Ok(()), Err)
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use metrics::counter;
-use sebastian_core::{AgentId, Closed, ConversationId, Listing, RoomId, Seen, Settled};
+use sebastian_core::{AgentId, Closed, ConversationId, Listing, RoomId, Seen, Settled, Timestamp};
 use sebastian_platform::{PlatformError, RoomStatus};
 use sebastian_store::StoreError;
 use tracing::{info, warn};
@@ -36,7 +36,7 @@ pub(crate) async fn list_and_adopt(desk: &Desk, agent: AgentId) -> Result<Option
         move_if_gone(desk, &room, from, agent).await?;
     }
     for (conversation, room) in adopted.missing {
-        read_back(desk, conversation, &room).await?;
+        read_back(desk, conversation, &room, asked_at).await?;
     }
     Ok(Some(count))
 }
@@ -70,15 +70,21 @@ async fn move_if_gone(desk: &Desk, room: &RoomId, from: AgentId, to: AgentId) ->
     Ok(())
 }
 
-/// Asks what became of a conversation that the ledger calls assigned, and writes it down.
-pub(crate) async fn read_back(desk: &Desk, id: ConversationId, room: &RoomId) -> Result<(), PlatformError> {
+/// Asks what became of a conversation that the ledger calls assigned, and writes it down. `asked_at` is a time before
+/// the question, by the ledger's clock.
+pub(crate) async fn read_back(
+    desk: &Desk,
+    id: ConversationId,
+    room: &RoomId,
+    asked_at: Timestamp,
+) -> Result<(), PlatformError> {
     let seen = match desk.timed("room", desk.platform.room(room)).await? {
         RoomStatus::Served => Seen::Served,
         RoomStatus::Waiting { .. } => Seen::Waiting,
         RoomStatus::Resolved => Seen::Over(Closed::Resolved),
         RoomStatus::NotFound => Seen::Over(Closed::RoomGone),
     };
-    match desk.store.verified(desk.account, id, seen).await {
+    match desk.store.verified(desk.account, id, seen, asked_at).await {
         Ok(Settled::Applied) if seen != Seen::Served => {
             healed(if seen == Seen::Waiting { "requeued" } else { "resolved" }, 1);
             info!(conversation.id = %id, room.id = %room, seen = ?seen, "conversation {id} is no longer served");

@@ -5,14 +5,15 @@
 
 use std::{
     sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use apalis::prelude::Data;
 use metrics::{counter, histogram};
 use sebastian_core::{Timestamp, decide};
 use sebastian_roster::{WakeReason, WakeUp};
-use sebastian_store::{Decide, Decided, StoreError};
+use sebastian_store::{Decide, Decided, Pause, StoreError};
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tracing::{debug, warn};
 
 use crate::{
@@ -54,37 +55,62 @@ pub(crate) async fn on_wake(wake: WakeUp, desk: Data<Arc<Desk>>) {
     }
 }
 
-/// One transaction's worth. True when there is more to do at once.
+/// One transaction's worth: folds always, gives out as many conversations as may be tried. True when there is more
+/// to do at once.
 async fn round(desk: &Arc<Desk>) -> Result<bool, StoreError> {
-    let free = u32::try_from(desk.inflight.available_permits()).unwrap_or(u32::MAX);
-    let mut permits = desk.inflight.clone().try_acquire_many_owned(free).ok();
-    let limit = if permits.is_some() && !desk.stop.is_cancelled() { free } else { 0 };
-    if limit == 0 {
-        desk.starved.store(true, Ordering::Relaxed);
-    }
+    let mut permits = permits(desk);
+    let limit =
+        permits.as_ref().map_or(0, |permits| u32::try_from(permits.num_permits()).unwrap_or(u32::MAX));
 
     let began = Instant::now();
     let decided = decide_once(desk, limit).await?;
     histogram!(DECIDE_SECONDS).record(began.elapsed());
     counter!(EVENTS_FOLDED_TOTAL).increment(u64::from(decided.folded));
     desk.failures.store(decided.failures, Ordering::Relaxed);
+    if let Some(pause) = decided.pause {
+        hold(desk, pause).await?;
+    }
 
     let deadline = began + desk.timing.reservation;
     for reservation in decided.reserved {
+        desk.asker.forget(&reservation.room);
         let permit = permits.as_mut().and_then(|permits| permits.split(1));
-        desk.calls.spawn(executor::carry_out(desk.clone(), reservation, deadline.into(), permit));
+        executor::start(desk, reservation, deadline, permit);
     }
     for room in decided.ask {
         asker::ask(desk, room);
     }
-    Ok(decided.more && limit > 0)
+    // With nothing to give out, `more` only means something while events are left.
+    Ok(decided.more && (limit > 0 || decided.folded > 0))
+}
+
+/// Permits for the conversations this round may give out. `None`: it may only fold.
+fn permits(desk: &Desk) -> Option<OwnedSemaphorePermit> {
+    // Noted before the look, so that a permit that comes back in between rings.
+    desk.starved.store(true, Ordering::Relaxed);
+    if !desk.may_call() {
+        return None;
+    }
+    let permits = desk.matching.take(if desk.on_probation() { 1 } else { u32::MAX })?;
+    desk.starved.store(false, Ordering::Relaxed);
+    Some(permits)
+}
+
+/// Keeps a pause that another worker began.
+async fn hold(desk: &Desk, pause: Pause) -> Result<(), StoreError> {
+    if !desk.calls_held() {
+        let now = desk.store.now().await?;
+        desk.hold_calls(pause.until.since(now));
+    }
+    Ok(())
 }
 
 async fn decide_once(desk: &Desk, limit: u32) -> Result<Decided, StoreError> {
+    let roster = desk.roster.current();
     let request = Decide {
         account: desk.account,
-        roster: desk.roster.current(),
-        answers: desk.asker.answers(),
+        answers: desk.asker.answers(&roster, &desk.policy),
+        roster,
         policy: &desk.policy,
         limit,
     };

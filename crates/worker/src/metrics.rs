@@ -112,7 +112,7 @@ async fn read(desk: &Desk) -> Result<(), sebastian_store::StoreError> {
     gauge!(ROSTER_AGE_SECONDS).set(now.since(roster.polled_at).as_secs_f64());
     gauge!(AGENTS_ELIGIBLE).set(eligible as f64);
     gauge!(ACCOUNT_FAILURES).set(f64::from(desk.failures.load(std::sync::atomic::Ordering::Relaxed)));
-    gauge!(LEADING).set(if *desk.leading.borrow() { 1.0 } else { 0.0 });
+    gauge!(LEADING).set(if desk.leads() { 1.0 } else { 0.0 });
 
     let counts = desk.store.counts(desk.account).await?;
     gauge!(WAITING).set(counts.waiting as f64);

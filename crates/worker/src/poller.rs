@@ -11,51 +11,136 @@ use metrics::counter;
 use sebastian_core::{Agent, AgentId, AgentLoad, Presence, Roster, Timestamp};
 use sebastian_roster::WakeReason;
 use sebastian_store::StoreError;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
-use crate::{desk::Desk, leader, listing, metrics::POLLS_TOTAL, trouble};
+use crate::{desk::Desk, leader::Lead, listing, metrics::POLLS_TOTAL, trouble};
 
 /// Agents whose rooms are listed at once.
 const LISTINGS_AT_ONCE: usize = 8;
 
-/// A roster that shrinks to less than one part in this of the one before is believed only when seen twice.
-const SHRINKS_TO_PART: usize = 2;
+/// Agents whose rooms are listed after one poll: bounds what a poll costs. The others come after the next ones, or when
+/// a conversation waits for one of them.
+const LISTINGS_MAX: usize = 64;
 
 pub(crate) async fn run(desk: Arc<Desk>) {
-    let mut doubt = None;
+    let mut lead = desk.lead.subscribe();
+    let mut poller = Poller { desk: &desk, doubt: None, listed_last: AgentId(i64::MIN) };
+    // Whoever leads polls first, so that the first roster is polled once.
+    tokio::select! {
+        () = desk.stop.cancelled() => return,
+        _ = lead.wait_for(|lead| *lead != Lead::Unasked) => {}
+    }
     loop {
-        let leads = leader::lead(&desk).await;
+        lead.mark_unchanged();
+        poller.tick().await;
+        tokio::select! {
+            () = desk.stop.cancelled() => return,
+            _ = lead.changed() => {}
+            () = tokio::time::sleep(desk.settings.poll_interval) => {}
+        }
+    }
+}
+
+struct Poller<'a> {
+    desk: &'a Desk,
+    /// How many agents were left when the roster last shrank.
+    doubt: Option<usize>,
+    /// Whose rooms were listed last.
+    listed_last: AgentId,
+}
+
+impl Poller<'_> {
+    async fn tick(&mut self) {
+        let leads = self.desk.leads();
         if !leads {
-            desk.roster.refresh(&desk).await;
+            self.desk.roster.refresh(self.desk).await;
         }
-        if leads || is_old(&desk).await {
-            poll(&desk, leads, &mut doubt).await;
-        }
-        if !desk.wait(desk.settings.poll_interval).await {
+        if self.desk.calls_held() {
             return;
         }
+        let now = match self.desk.store.now().await {
+            Ok(now) => now,
+            Err(error) => {
+                return warn!(error = %trouble::chain(&error), "the roster cannot be polled without the ledger's clock");
+            }
+        };
+        let age = now.since(self.desk.roster.current().polled_at);
+        if leads || age > self.desk.settings.poll_interval * 2 {
+            self.poll(leads).await;
+        }
+        let age = now.since(self.desk.roster.current().polled_at);
+        if age > self.desk.policy.staleness_max {
+            error!(
+                age_s = age.as_secs(),
+                "no roster, or one too old: nobody is given conversations until a poll succeeds"
+            );
+        }
+    }
+
+    async fn poll(&mut self, leads: bool) {
+        let result = match self.poll_once(leads).await {
+            Ok(Polled::Believed) => "ok",
+            Ok(Polled::Doubted) => "doubted",
+            Err(Trouble::Platform(error)) => {
+                warn!(error = %trouble::chain(&error), "the roster could not be polled; it ages");
+                trouble::pause_if_needed(self.desk, &error).await;
+                trouble::class(&error)
+            }
+            Err(Trouble::Store(error)) => {
+                warn!(error = %trouble::chain(&error), "the roster could not be compared with the ledger");
+                "ledger"
+            }
+        };
+        counter!(POLLS_TOTAL, "result" => result).increment(1);
+    }
+
+    async fn poll_once(&mut self, leads: bool) -> Result<Polled, Trouble> {
+        let desk = self.desk;
+        let polled_at = desk.store.now().await?;
+        let polled = desk.timed("agents", desk.platform.agents()).await?;
+        let before = desk.roster.current();
+        if self.doubts(before.agents.len(), polled.len()) {
+            return Ok(Polled::Doubted);
+        }
+        let agents = polled.into_iter().map(|agent| since_when(agent, &before, polled_at)).collect();
+        let roster = Roster::new(version(&before, polled_at), polled_at, agents);
+        let loads = desk.store.loads(desk.account, polled_at).await?;
+        let unexplained = unexplained(&roster, &loads);
+        let next = self.next_of(unexplained.clone());
+        publish(desk, &as_believed(&roster, &unexplained, &[]), leads).await;
+        let listed = list(desk, next).await;
+        if !listed.is_empty() {
+            publish(desk, &as_believed(&roster, &unexplained, &listed), leads).await;
+        }
+        Ok(Polled::Believed)
+    }
+
+    /// A roster that lacks somebody may be a page cut short: it is believed when seen twice.
+    fn doubts(&mut self, before: usize, now: usize) -> bool {
+        let is_new = now < before && self.doubt != Some(now);
+        self.doubt = is_new.then_some(now);
+        if is_new {
+            warn!(
+                agents = now,
+                before, "the roster shrank from {before} to {now} agents; waiting to see it twice"
+            );
+        }
+        is_new
+    }
+
+    /// The next few of `agents`, ascending, after whom we listed last: everyone has their turn.
+    fn next_of(&mut self, mut agents: Vec<AgentId>) -> Vec<AgentId> {
+        let done = agents.partition_point(|agent| *agent <= self.listed_last);
+        agents.rotate_left(done);
+        agents.truncate(LISTINGS_MAX);
+        self.listed_last = agents.last().copied().unwrap_or(self.listed_last);
+        agents
     }
 }
 
-/// Whether the roster at hand is older than two polls should leave it.
-async fn is_old(desk: &Desk) -> bool {
-    let Ok(now) = desk.store.now().await else { return false };
-    now.since(desk.roster.current().polled_at) > desk.settings.poll_interval * 2
-}
-
-async fn poll(desk: &Desk, leads: bool, doubt: &mut Option<usize>) {
-    match poll_once(desk, leads, doubt).await {
-        Ok(()) => counter!(POLLS_TOTAL, "result" => "ok").increment(1),
-        Err(Trouble::Platform(error)) => {
-            counter!(POLLS_TOTAL, "result" => trouble::class(&error)).increment(1);
-            warn!(error = %trouble::chain(&error), "the roster could not be polled; it ages");
-            trouble::pause_if_needed(desk, &error).await;
-        }
-        Err(Trouble::Store(error)) => {
-            counter!(POLLS_TOTAL, "result" => "ledger").increment(1);
-            warn!(error = %trouble::chain(&error), "the roster could not be compared with the ledger");
-        }
-    }
+enum Polled {
+    Believed,
+    Doubted,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -64,35 +149,6 @@ enum Trouble {
     Platform(#[from] sebastian_platform::PlatformError),
     #[error("the ledger gave no loads")]
     Store(#[from] StoreError),
-}
-
-async fn poll_once(desk: &Desk, leads: bool, doubt: &mut Option<usize>) -> Result<(), Trouble> {
-    let polled_at = desk.store.now().await?;
-    let polled = desk.timed("agents", desk.platform.agents()).await?;
-    let before = desk.roster.current();
-    if shrank(before.agents.len(), polled.len()) && doubt.replace(polled.len()) != Some(polled.len()) {
-        warn!(
-            agents = polled.len(),
-            before = before.agents.len(),
-            "the roster shrank; waiting to see it twice"
-        );
-        return Ok(());
-    }
-    *doubt = None;
-    let agents = polled.into_iter().map(|agent| since_when(agent, &before, polled_at)).collect();
-    let roster = Roster::new(version(&before, polled_at), polled_at, agents);
-    let loads = desk.store.loads(desk.account, polled_at).await?;
-    let excess = excess(&roster, &loads);
-    publish(desk, &roster, leads).await;
-    if !excess.is_empty() {
-        let listed = list(desk, excess).await;
-        publish(desk, &mark_listed(roster, &listed), leads).await;
-    }
-    Ok(())
-}
-
-fn shrank(before: usize, now: usize) -> bool {
-    now * SHRINKS_TO_PART < before
 }
 
 /// Versions are the ledger's time in ms, so that they grow across leaders and restarts; two in one ms still differ.
@@ -109,7 +165,7 @@ fn since_when(agent: Agent, before: &Roster, now: Timestamp) -> Agent {
 
 /// Agents whom the platform credits with more than the ledger can explain. Of every role: a room may be transferred to
 /// a supervisor, and then it is no longer its agent's.
-fn excess(roster: &Roster, loads: &BTreeMap<AgentId, AgentLoad>) -> Vec<AgentId> {
+fn unexplained(roster: &Roster, loads: &BTreeMap<AgentId, AgentLoad>) -> Vec<AgentId> {
     let exceeds = |agent: &&Agent| {
         let none = AgentLoad::none(agent.id);
         let load = loads.get(&agent.id).unwrap_or(&none);
@@ -118,24 +174,35 @@ fn excess(roster: &Roster, loads: &BTreeMap<AgentId, AgentLoad>) -> Vec<AgentId>
     roster.agents.iter().filter(exceeds).map(|agent| agent.id).collect()
 }
 
-/// Lists and adopts. Returns the agents for whom that worked.
+/// Lists and adopts, for no longer than until the next poll. Returns the agents for whom that worked.
 async fn list(desk: &Desk, agents: Vec<AgentId>) -> Vec<AgentId> {
     let listings = stream::iter(agents).map(|agent| async move {
+        if desk.calls_held() {
+            return None;
+        }
         match listing::list_and_adopt(desk, agent).await {
             Ok(count) => count.map(|_| agent),
             Err(error) => {
                 debug!(agent.id = %agent, error = %trouble::chain(&error), "rooms of agent {agent} were not listed");
+                trouble::pause_if_needed(desk, &error).await;
                 None
             }
         }
     });
-    listings.buffer_unordered(LISTINGS_AT_ONCE).filter_map(std::future::ready).collect().await
+    let listed = listings.buffer_unordered(LISTINGS_AT_ONCE).filter_map(std::future::ready);
+    listed.take_until(tokio::time::sleep(desk.settings.poll_interval)).collect().await
 }
 
-fn mark_listed(mut roster: Roster, listed: &[AgentId]) -> Roster {
-    roster.version += 1;
+/// The roster for decisions. Once a conversation is given after the poll, nobody can tell any more how much of a count
+/// the ledger explains: until their rooms are listed, the load of the unexplained is unknown.
+fn as_believed(roster: &Roster, unexplained: &[AgentId], listed: &[AgentId]) -> Roster {
+    let mut roster = roster.clone();
+    roster.version += u64::from(!listed.is_empty());
     for agent in &mut roster.agents {
         agent.listed = listed.contains(&agent.id);
+        if !agent.listed && unexplained.binary_search(&agent.id).is_ok() {
+            agent.reported_load = None;
+        }
     }
     roster
 }

@@ -1,10 +1,11 @@
 //! The reconciler: finds what webhooks did not tell.
 //!
 //! Lost allocations show as rooms that wait on the platform and are unknown here. Lost resolves and moves made in the
-//! dashboard show in the lists of who serves what. The leader compares every interval, the most doubtful agents first.
+//! dashboard show in the lists of who serves what. The leader compares every interval.
 
 use std::{
-    collections::HashMap,
+    cmp::Reverse,
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -35,19 +36,28 @@ const PURGE_INTERVAL: Duration = Duration::from_secs(600);
 const PURGE_MAX: u32 = 10_000;
 
 pub(crate) async fn run(desk: Arc<Desk>) {
+    let mut lead = desk.lead.subscribe();
     let mut listed_at = HashMap::new();
     let mut purged_at = Instant::now();
+    // The lead may have been won before this loop began.
+    lead.mark_changed();
     loop {
+        // A new leader looks at once: the one before may have been gone for long.
         tokio::select! {
             () = desk.stop.cancelled() => return,
-            () = desk.reconcile_now.notified() => {}
+            _ = lead.changed() => {}
             () = tokio::time::sleep(desk.settings.reconcile_interval) => {}
         }
-        if !*desk.leading.borrow() {
+        if !desk.leads() {
+            gauge!(LOAD_DRIFT).set(0.0);
             continue;
         }
-        find_waiting(&desk).await;
-        compare_served(&desk, &mut listed_at).await;
+        if !desk.calls_held() {
+            find_waiting(&desk).await;
+        }
+        if !desk.calls_held() {
+            compare_served(&desk, &mut listed_at).await;
+        }
         desk.ring(WakeReason::Freed).await;
         if purged_at.elapsed() >= PURGE_INTERVAL {
             purged_at = Instant::now();
@@ -88,8 +98,7 @@ async fn accept_unknown(desk: &Desk) -> Result<u64, Trouble> {
         return Ok(0);
     }
     let ids: Vec<_> = waiting.iter().map(|room| room.id.clone()).collect();
-    let unknown: std::collections::HashSet<_> =
-        desk.store.unknown_rooms(desk.account, &ids).await?.into_iter().collect();
+    let unknown: HashSet<_> = desk.store.unknown_rooms(desk.account, &ids).await?.into_iter().collect();
     let event = |room: sebastian_platform::Room| NewEvent {
         room: room.id,
         kind: EventKind::Allocate { inbox: room.inbox, latest_service: None },
@@ -104,7 +113,7 @@ async fn accept_unknown(desk: &Desk) -> Result<u64, Trouble> {
     Ok(found.len() as u64)
 }
 
-/// Lists who serves what, the most doubtful agents first, and lets the ledger follow.
+/// Lists who serves what, and lets the ledger follow.
 async fn compare_served(desk: &Desk, listed_at: &mut HashMap<AgentId, Instant>) {
     let agents = match doubtful(desk, listed_at).await {
         Ok(agents) => agents,
@@ -126,27 +135,27 @@ async fn compare_served(desk: &Desk, listed_at: &mut HashMap<AgentId, Instant>) 
     }
 }
 
-/// Agents whose counts differ first, then those not looked at for longest, as many as one pass allows.
+/// Half of a pass goes to the agents whose counts differ most, the rest to those not looked at for longest: counts may
+/// be frozen, or agree by accident.
 async fn doubtful(desk: &Desk, listed_at: &HashMap<AgentId, Instant>) -> Result<Vec<AgentId>, StoreError> {
     let roster = desk.roster.current();
     let loads = desk.store.loads(desk.account, roster.polled_at).await?;
     let held = |agent| loads.get(&agent).map_or(0, |load| load.open);
-    let mut agents: Vec<(u32, AgentId)> = roster
-        .agents
-        .iter()
-        .map(|agent| (agent.reported_load.map_or(0, |count| count.abs_diff(held(agent.id))), agent.id))
-        .collect();
+    let in_roster = roster.agents.iter().map(|agent| {
+        let apart = agent.reported_load.map_or(0, |count| count.abs_diff(held(agent.id)));
+        (apart, agent.id, desk.policy.deals_to(agent))
+    });
     // Somebody who left the roster may still hold conversations here.
-    agents.extend(
-        loads
-            .values()
-            .filter(|load| load.open > 0 && roster.agent(load.agent).is_none())
-            .map(|load| (1, load.agent)),
-    );
-    gauge!(LOAD_DRIFT).set(f64::from(agents.iter().map(|(apart, _)| apart).sum::<u32>()));
-    agents.retain(|(apart, agent)| *apart > 0 || held(*agent) > 0);
-    agents.sort_by_key(|(apart, agent)| (std::cmp::Reverse(*apart), listed_at.get(agent).copied(), *agent));
-    Ok(agents.into_iter().take(AGENTS_MAX).map(|(_, agent)| agent).collect())
+    let gone = loads.values().filter(|load| roster.agent(load.agent).is_none());
+    let gone = gone.map(|load| (load.open.min(1), load.agent, false));
+    let mut agents: Vec<(u32, AgentId, bool)> = in_roster.chain(gone).collect();
+    gauge!(LOAD_DRIFT).set(f64::from(agents.iter().map(|(apart, ..)| apart).sum::<u32>()));
+
+    agents.retain(|(apart, agent, deals)| *deals || *apart > 0 || held(*agent) > 0);
+    agents.sort_by_key(|(apart, agent, _)| (Reverse(*apart), listed_at.get(agent).copied(), *agent));
+    let doubtful = agents.iter().take_while(|(apart, ..)| *apart > 0).count().min(AGENTS_MAX / 2);
+    agents[doubtful..].sort_by_key(|(_, agent, _)| (listed_at.get(agent).copied(), *agent));
+    Ok(agents.into_iter().take(AGENTS_MAX).map(|(_, agent, _)| agent).collect())
 }
 
 async fn purge(desk: &Desk) {

@@ -5,13 +5,11 @@
 
 use std::sync::Arc;
 
+use sebastian_roster::WakeReason;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::{desk::Desk, executor, listing, trouble};
-
-/// Reservations taken over at once: the executor's permits bound what may run, this bounds one statement.
-const TAKE_OVER_MAX: u32 = 64;
 
 /// Rooms read back in one sweep; assigning goes first.
 const SUSPECTS_MAX: u32 = 16;
@@ -19,16 +17,20 @@ const SUSPECTS_MAX: u32 = 16;
 pub(crate) async fn run(desk: Arc<Desk>) {
     while desk.wait(desk.settings.sweep).await {
         take_over(&desk).await;
-        read_suspects(&desk).await;
+        if !desk.calls_held() {
+            read_suspects(&desk).await;
+        }
     }
 }
 
 async fn take_over(desk: &Arc<Desk>) {
-    let free = u32::try_from(desk.inflight.available_permits()).unwrap_or(u32::MAX);
-    let Ok(mut permits) = desk.inflight.clone().try_acquire_many_owned(free.min(TAKE_OVER_MAX)) else {
+    if !desk.may_call() {
+        return;
+    }
+    let Some(mut permits) = desk.settling.take(if desk.on_probation() { 1 } else { u32::MAX }) else {
         return;
     };
-    let limit = u32::try_from(permits.num_permits()).unwrap_or(0);
+    let limit = u32::try_from(permits.num_permits()).unwrap_or(u32::MAX);
     let began = Instant::now();
     let taken = match desk.store.take_over(desk.account, limit).await {
         Ok(taken) => taken,
@@ -39,11 +41,8 @@ async fn take_over(desk: &Arc<Desk>) {
     for reservation in taken {
         let id = reservation.attempt.conversation;
         info!(conversation.id = %id, takeovers = reservation.takeovers, "taking over the overdue conversation {id}");
-        let deadline = began + desk.timing.reservation;
-        desk.calls.spawn(executor::carry_out(desk.clone(), reservation, deadline, permits.split(1)));
+        executor::start(desk, reservation, began + desk.timing.reservation, permits.split(1));
     }
-    drop(permits);
-    desk.permit_came_back().await;
 }
 
 async fn read_suspects(desk: &Arc<Desk>) {
@@ -57,10 +56,10 @@ async fn read_suspects(desk: &Arc<Desk>) {
         let desk_of_task = desk.clone();
         desk.calls.spawn(async move {
             let desk = desk_of_task;
-            if let Err(error) = listing::read_back(&desk, suspect.conversation, &suspect.room).await {
-                trouble::pause_if_needed(&desk, &error).await;
+            match listing::read_back(&desk, suspect.conversation, &suspect.room, suspect.claimed_at).await {
+                Ok(()) => desk.ring(WakeReason::Freed).await,
+                Err(error) => trouble::pause_if_needed(&desk, &error).await,
             }
-            desk.ring(sebastian_roster::WakeReason::Freed).await;
         });
     }
 }

@@ -37,50 +37,6 @@ async fn a_fresh_room_that_claims_to_be_taken_is_tried_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn refused_credentials_pause_the_account_and_lose_nothing() {
-    let mut desk = Desk::of(2, 5).await;
-    desk.add_worker();
-    desk.chat("room-0").await;
-    desk.assigned(1).await;
-    let denied = desk.platform.set_fault(Fault::instead(Endpoint::Assign, Answer::Status(401)));
-
-    for n in 1..=8 {
-        desk.chat(&format!("room-{n}")).await;
-    }
-    desk.platform
-        .wait_until(SOON, |state| state.requests().iter().any(|call| call.status == Some(401)))
-        .await
-        .unwrap();
-    desk.platform.clear_fault(denied);
-
-    desk.assigned(9).await;
-    assert_eq!(desk.violations(5).await, []);
-    desk.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_busy_platform_is_left_alone_for_as_long_as_it_asks() {
-    let mut desk = Desk::of(1, 5).await;
-    desk.platform.set_fault(Fault::instead(Endpoint::Assign, Answer::RetryAfter(429, "1".into())).times(1));
-    desk.add_worker();
-
-    desk.chat("room-1").await;
-    desk.chat("room-2").await;
-
-    desk.assigned(2).await;
-    let calls = desk.platform.requests();
-    let told_at = calls.iter().find(|call| call.status == Some(429)).unwrap().answered_at;
-    // Calls on their way when the answer came are no breach.
-    let under_way = Duration::from_millis(100);
-    let assigns =
-        calls.iter().filter(|call| call.endpoint == Endpoint::Assign && call.at > told_at + under_way);
-    let next = assigns.map(|call| call.at.duration_since(told_at)).min();
-    assert!(next.unwrap() >= Duration::from_millis(950), "the next call came after {next:?}");
-    assert_eq!(desk.violations(5).await, []);
-    desk.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn frozen_counts_never_let_anyone_exceed_their_capacity() {
     let mut desk = Desk::of(2, 2).await;
     desk.platform.set_fault(Fault::counts(CountFault::Frozen));

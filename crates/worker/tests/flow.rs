@@ -35,8 +35,8 @@ async fn chats_beyond_capacity_wait_and_follow_in_order_as_rooms_resolve() {
         desk.chat(room).await;
     }
     desk.assigned(9).await;
-    for done in 0..11 {
-        desk.resolve(&rooms[done]).await;
+    for (done, room) in rooms.iter().enumerate().take(11) {
+        desk.resolve(room).await;
         desk.assigned(10 + done).await;
     }
 

@@ -27,7 +27,7 @@ use self::parts::Parts;
 use crate::{cli::Process, config::Config, failure::Failure, telemetry};
 
 /// The platform's word for itself, in the ledger too.
-const PLATFORM: &str = "qiscus";
+pub(crate) const PLATFORM: &str = "qiscus";
 
 /// Runs `process` until a signal, or until a part of it fails.
 pub(crate) async fn run(config: Config, process: Process) -> Result<(), Failure> {

@@ -43,7 +43,8 @@ pub(crate) fn store(config: &Config) -> Result<PostgresStore, Problem> {
         .map_err(|_| Problem::new(format!("`{KEY}` must be a postgres:// URL or `host=… user=… dbname=…`")))
 }
 
-fn redis(config: &Config) -> Result<RedisServer, Problem> {
+/// Where rosters are shared and wake-ups rung.
+pub(crate) fn redis(config: &Config) -> Result<RedisServer, Problem> {
     const KEY: &str = "redis.url";
     let url = config.redis_url.as_ref().ok_or_else(|| Problem::missing(KEY))?;
     RedisServer::parse(url.expose_secret(), REDIS_PREFIX)

@@ -256,7 +256,7 @@ fn tenant(script: &Script, lag: Lag) -> SimulatedConfig {
         Fault::new(Endpoint::Rooms, FaultKind::DirtyRows(2)),
         Fault::new(Endpoint::Assign, FaultKind::ExceedOnFreshRoom { first: 1 }).percent(4),
         Fault::after_apply(Endpoint::Assign, Answer::Drop).percent(2),
-        Fault::instead(Endpoint::Assign, Answer::Status(502)).percent(2),
+        Fault::instead(Endpoint::Assign, Answer::Status(502)).percent(1),
     ];
     tenant
 }

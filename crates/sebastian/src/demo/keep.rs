@@ -27,7 +27,8 @@ The agent is done:
 {name} goes on a break, and comes back with true:
   curl -s {theirs}/simulate/agents/{id} --json '{{"is_available": false}}'
 
-Be the platform yourself, with both of its webhooks:
+Be the platform yourself, with both of its webhooks. The real one still has the agent in the room after the second, so
+a second later Sebastian finds that out and counts the chat again: the platform is the last judge.
   curl -s {ours}/webhook-incoming-message --json '{{"app_id": "{app}", "room_id": "{OTHER_ROOM}"}}'
   curl -s {ours}/webhook-mark-as-resolved --json '{{"service": {{"room_id": "{OTHER_ROOM}", "is_resolved": true}}}}'
 

@@ -57,6 +57,8 @@ fn is_selected(one: &Conversation, selection: &Selection, newest: Option<Convers
 fn closed_at(one: &Conversation) -> Option<Timestamp> {
     match one.state {
         State::Resolved { at, .. } => Some(at),
-        State::Waiting { .. } | State::Reserved { .. } | State::Closing { .. } | State::Assigned { .. } => None,
+        State::Waiting { .. } | State::Reserved { .. } | State::Closing { .. } | State::Assigned { .. } => {
+            None
+        }
     }
 }

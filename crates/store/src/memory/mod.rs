@@ -276,12 +276,7 @@ impl Store for MemoryStore {
         Ok(ledger.desks.get(&account).and_then(|desk| desk.latest_in(room)).cloned())
     }
 
-    async fn list(
-        &self,
-        account: AccountId,
-        selection: &Selection,
-        limit: u32,
-    ) -> Result<Page, StoreError> {
+    async fn list(&self, account: AccountId, selection: &Selection, limit: u32) -> Result<Page, StoreError> {
         let ledger = self.lock();
         let now = (self.clock)();
         let Some(desk) = ledger.desks.get(&account) else {

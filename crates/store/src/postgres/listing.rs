@@ -84,8 +84,7 @@ const UNRESOLVED: &str = page!(
 const WAITING: &str = page!("c.position, c.id", queued!());
 
 /// Index conversations_parked.
-const PARKED: &str =
-    page!("c.position, c.id", elsewhere!("state = 'waiting' AND park_until IS NOT NULL"));
+const PARKED: &str = page!("c.position, c.id", elsewhere!("state = 'waiting' AND park_until IS NOT NULL"));
 
 /// Index conversations_slots; so the next.
 const RESERVED: &str = page!("c.position, c.id", elsewhere!("state = 'reserved'"));

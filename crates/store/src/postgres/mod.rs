@@ -200,12 +200,7 @@ impl Store for PostgresStore {
         within(self.run_latest_in(account, room)).await
     }
 
-    async fn list(
-        &self,
-        account: AccountId,
-        selection: &Selection,
-        limit: u32,
-    ) -> Result<Page, StoreError> {
+    async fn list(&self, account: AccountId, selection: &Selection, limit: u32) -> Result<Page, StoreError> {
         within(self.run_list(account, selection, limit)).await
     }
 

@@ -1,0 +1,129 @@
+//! `sebastian explain`, on a real ledger and a real roster cache, with a test in the worker's place.
+
+use std::sync::Arc;
+
+use sebastian_core::{
+    AccountId, Agent, AgentId, EventKind, InboxId, NewEvent, Policy, Presence, Role, RoomId, Roster, Source,
+    Timing, decide,
+};
+use sebastian_roster::{RedisRosterCache, RedisServer, RosterCache};
+use sebastian_store::{Attempt, Decide, PostgresStore, Store};
+use sebastian_testkit::{Database, Redis};
+
+use crate::processes::{Folder, SOON};
+
+const INBOX: InboxId = InboxId(88_121);
+
+struct Desk {
+    store: PostgresStore,
+    account: AccountId,
+    cache: RedisRosterCache,
+    folder: Folder,
+    _database: Database,
+    _redis: Redis,
+}
+
+impl Desk {
+    async fn open() -> Self {
+        let (database, redis) = (Database::create().await, Redis::start().await);
+        let store = PostgresStore::new(&database.url(), 2, Timing::default()).unwrap();
+        store.migrate().await.unwrap();
+        let account = store.open_account("qiscus", "desk-1").await.unwrap();
+        let server = RedisServer::parse(&redis.url(), "sebastian").unwrap();
+        let config = format!(
+            "db: {{ connection_string: \"{}\" }}\nredis: {{ url: \"{}\" }}\nqiscus: {{ app_id: desk-1 }}\n\
+             webhook: {{ max_current_customer: 1 }}\n",
+            database.url(),
+            redis.url(),
+        );
+        let (cache, folder) = (RedisRosterCache::new(&server), Folder::with(&config));
+        Self { store, account, cache, folder, _database: database, _redis: redis }
+    }
+
+    async fn roster(&self) -> Roster {
+        let agent = |id, name: &str, presence| Agent {
+            id: AgentId(id),
+            name: name.to_owned(),
+            role: Role::Agent,
+            presence,
+            forced_offline: false,
+            inboxes: Some(vec![INBOX]),
+            reported_load: None,
+            listed: true,
+            online_since: None,
+        };
+        let agents = vec![agent(7, "Ayu", Presence::Online), agent(210_432, "Bima", Presence::Offline)];
+        Roster::new(1, self.store.now().await.unwrap(), agents)
+    }
+
+    async fn accept(&self, rooms: &[&str]) {
+        let kind = EventKind::Allocate { inbox: Some(INBOX), latest_service: None };
+        let room = |id: &&str| RoomId::parse(id).unwrap();
+        let event = |id| NewEvent { room: room(id), kind: kind.clone(), source: Source::Webhook };
+        let events: Vec<NewEvent> = rooms.iter().map(event).collect();
+        self.store.accept(self.account, &events).await.unwrap();
+    }
+
+    /// Folds, and assigns as far as there is room.
+    async fn work(&self) {
+        let policy = Policy { capacity: Some(1), ..Policy::default() };
+        let (account, roster) = (self.account, Arc::new(self.roster().await));
+        let request = Decide { account, roster, answers: Arc::default(), policy: &policy, limit: 10 };
+        let decided = self.store.decide(&request, &|snapshot, now| decide(snapshot, &policy, now)).await;
+        let attempts: Vec<Attempt> = decided.unwrap().reserved.iter().map(|one| one.attempt).collect();
+        self.store.confirm(account, &attempts).await.unwrap();
+    }
+
+    /// The exit code and everything printed.
+    async fn explain(&self, room: &str) -> (Option<i32>, String) {
+        let child = self.folder.start(&["explain", room]);
+        let code = child.wait(SOON).await.code();
+        (code, child.output())
+    }
+}
+
+#[tokio::test]
+async fn a_waiting_room_is_explained_in_a_sentence_and_a_table() {
+    let desk = Desk::open().await;
+    desk.accept(&["101", "102", "103"]).await;
+    desk.work().await;
+
+    let (code, without_roster) = desk.explain("103").await;
+    assert_eq!(code, Some(0), "{without_roster}");
+    assert!(without_roster.contains("place 2; there is no roster: a worker has to poll"), "{without_roster}");
+
+    let roster = desk.roster().await;
+    assert!(desk.cache.publish(desk.account, &roster).await.unwrap());
+    let (code, told) = desk.explain("103").await;
+    assert_eq!(code, Some(0), "{told}");
+    let lines: Vec<&str> = told.lines().collect();
+    assert!(
+        lines[0].starts_with("room 103: waiting ")
+            && lines[0].ends_with(" s, place 2; Ayu is full (1/1), Bima is offline"),
+        "{told}"
+    );
+    assert!(lines[1].starts_with("conversation 3 in inbox 88121, opened at 20"), "{told}");
+    assert!(lines[1].ends_with(" UTC, 0 attempts so far"), "{told}");
+    let table =
+        ["", "agent   name  load  why not", "7       Ayu   1/1   full (1/1)", "210432  Bima  0/1   offline"];
+    assert_eq!(lines[2..], table, "{told}");
+
+    let (code, told) = desk.explain("101").await;
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.starts_with("room 101: assigned to Ayu since 20"), "{told}");
+    assert!(told.ends_with(", 1 attempt so far\n"), "{told}");
+}
+
+#[tokio::test]
+async fn a_room_that_is_unknown_or_not_a_room_is_an_error_that_says_so() {
+    let desk = Desk::open().await;
+    desk.accept(&["101"]).await;
+
+    let (code, told) = desk.explain("102").await;
+    let unknown = "room 102 has no conversation: the ledger never heard of it, or has purged it";
+    assert_eq!((code, told.trim_end()), (Some(1), format!("sebastian: {unknown}").as_str()));
+    let (code, told) = desk.explain("101").await;
+    assert!(code == Some(1) && told.contains("its webhook was accepted and waits for a worker"), "{told}");
+    let (code, told) = desk.explain(" ").await;
+    assert!(code == Some(2) && told.contains("is empty"), "{told}");
+}
