@@ -62,7 +62,7 @@ CREATE TABLE conversations (
     closed_at         TIMESTAMPTZ,
     closed_how        TEXT CHECK (closed_how IN ('resolved', 'served_elsewhere', 'room_gone')),
     park_until        TIMESTAMPTZ,
-    park_reason       TEXT CHECK (park_reason IN ('previous_closing', 'refused')),
+    park_reason       TEXT CHECK (park_reason IN ('previous_closing', 'refused', 'doubted')),
     opened_at         TIMESTAMPTZ NOT NULL,
     last_activity_at  TIMESTAMPTZ NOT NULL,
     service_id        TEXT,
@@ -92,7 +92,7 @@ CREATE INDEX conversations_parked ON conversations (account_id, park_until)
 CREATE INDEX conversations_slots ON conversations (account_id, deadline_at) WHERE state IN ('reserved', 'closing');
 CREATE INDEX conversations_assigned ON conversations (account_id, agent_id) WHERE state = 'assigned';
 CREATE INDEX conversations_suspect ON conversations (account_id, verify_at)
-    WHERE state = 'assigned' AND verify_at IS NOT NULL;
+    WHERE verify_at IS NOT NULL AND (state = 'assigned' OR park_reason = 'doubted');
 CREATE INDEX conversations_closed ON conversations (account_id, closed_at) WHERE state = 'resolved';
 CREATE INDEX conversations_by_room ON conversations (account_id, room_id, id);
 CREATE INDEX conversations_decided ON conversations (account_id, decided_no) WHERE decided_no IS NOT NULL;

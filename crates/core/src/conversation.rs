@@ -58,6 +58,9 @@ pub struct Park {
 pub enum ParkReason {
     /// The room's previous conversation is still being closed.
     PreviousClosing,
+    /// Its customer wrote before the session before it was resolved, and perhaps as part of that one: the room is
+    /// read back first.
+    Doubted,
     /// Every agent who could serve it was refused for it by the platform.
     Refused,
 }
@@ -146,6 +149,20 @@ impl Conversation {
     #[must_use]
     pub fn is_assigned(&self) -> bool {
         matches!(self.state, State::Assigned { .. })
+    }
+
+    /// Whether it sits out until its room has been read back.
+    #[must_use]
+    pub fn is_doubted(&self) -> bool {
+        matches!(self.state, State::Waiting { park: Some(Park { why: ParkReason::Doubted, .. }) })
+    }
+
+    /// Lets it wait in its queue, if it was parked for this reason.
+    pub(crate) fn unpark(&mut self, parked_for: ParkReason) {
+        if matches!(self.state, State::Waiting { park: Some(Park { why, .. }) } if why == parked_for) {
+            self.state = State::Waiting { park: None };
+            self.verify_at = None;
+        }
     }
 
     /// Whose slot it holds, if any.

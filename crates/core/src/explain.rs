@@ -129,6 +129,7 @@ impl Case<'_> {
         if let Some(Park { until, why }) = park {
             let why = match why {
                 ParkReason::PreviousClosing => "the room's previous conversation is still being closed",
+                ParkReason::Doubted => "the room is being read back, to see whether its customer still waits",
                 ParkReason::Refused => "the platform refused every agent who could serve it",
             };
             append(&mut sentence, format_args!(", parked until {}: {why}", until.in_words()));

@@ -138,6 +138,8 @@ impl Rooms {
         conversation.last_activity_at = conversation.last_activity_at.max(event.received_at);
         conversation.inbox = conversation.inbox.or(inbox);
         let State::Assigned { at, .. } = conversation.state else {
+            // Whoever writes after the resolve waits without doubt.
+            conversation.unpark(ParkReason::Doubted);
             // Named as over while the customer waits: they wait in the next session by now.
             conversation.service =
                 conversation.service.take().filter(|ours| Some(ours) != before).or(ongoing);
@@ -173,17 +175,28 @@ impl Rooms {
         }
         let conversation = self.change(index);
         conversation.service = conversation.service.take().or_else(|| service.cloned());
-        let (inbox, reopened_by) =
-            (conversation.inbox, conversation.verify_seq.filter(|_| conversation.is_assigned()));
+        let inbox = conversation.inbox;
+        let doubt =
+            conversation.verify_at.zip(conversation.verify_seq).filter(|_| conversation.is_assigned());
         let wrote_at = conversation.last_activity_at;
         let latest = conversation.service.clone().map(|id| LatestService { id, resolved: true });
         self.remember_session(index);
         self.close(index, Closed::Resolved);
-        if let Some(seq) = reopened_by {
-            // A customer's message came after the assignment and before this resolve. It may belong to the next
-            // session; if not, the platform will say that the room is resolved.
+        if let Some((verify_at, seq)) = doubt {
             self.open_new(event.room.clone(), seq, wrote_at, inbox, latest.as_ref());
+            self.doubt(&event.room, verify_at);
         }
+    }
+
+    /// A customer's message came after an assignment and before the resolve. It may belong to the next session, or be
+    /// a late copy of one of the last: its place is kept, and the room tells at `verify_at`. Without an answer the
+    /// conversation waits like any other after a while, and the platform will say if the room is resolved.
+    fn doubt(&mut self, room: &RoomId, verify_at: Timestamp) {
+        let until = verify_at + self.timing.settle_window;
+        let Some((index, _)) = self.open_in(room) else { return };
+        let conversation = self.change(index);
+        conversation.state = State::Waiting { park: Some(Park { until, why: ParkReason::Doubted }) };
+        conversation.verify_at = Some(verify_at);
     }
 
     /// Opens a conversation in `room` at place `position`.
@@ -267,12 +280,7 @@ impl Rooms {
 
     fn unpark_successor(&mut self, room: &RoomId) {
         let Some(index) = self.open.get(room).copied() else { return };
-        let conversation = self.change(index);
-        if let State::Waiting { park: Some(Park { why: ParkReason::PreviousClosing, .. }) } =
-            conversation.state
-        {
-            conversation.state = State::Waiting { park: None };
-        }
+        self.change(index).unpark(ParkReason::PreviousClosing);
     }
 
     /// Moves an agent's counters.

@@ -1,7 +1,7 @@
 //! What a platform call, or a read-back, means for the conversation it was made for.
 
 use crate::{
-    AgentId, Closed, ConversationId, Origin, Park, State, Timestamp,
+    AgentId, Closed, ConversationId, Origin, Park, ParkReason, State, Timestamp,
     rooms::{Refund, Rooms},
 };
 
@@ -116,13 +116,19 @@ impl Rooms {
         self.refund(refund);
     }
 
-    /// Applies a read-back of the room of an assigned conversation, asked for when its events did not add up
-    /// or when its agent's list no longer held it. What was seen at `asked_at` says nothing of an assignment or of
+    /// Applies a read-back of a conversation's room, asked for when its events did not add up or when its agent's list
+    /// no longer held it. What was seen at `asked_at` says nothing of an assignment or of
     /// a customer's message that came after.
     pub fn verified(&mut self, conversation: ConversationId, seen: Seen, asked_at: Timestamp) -> Settled {
         let Some((index, found)) = self.find(conversation) else { return Settled::Stale };
-        if !matches!(found.state, State::Assigned { at, .. } if at <= asked_at) {
-            return Settled::Stale;
+        match found.state {
+            State::Assigned { at, .. } if at <= asked_at => {}
+            State::Waiting { .. } if found.is_doubted() => return self.doubt_verified(index, seen),
+            State::Waiting { .. }
+            | State::Reserved { .. }
+            | State::Closing { .. }
+            | State::Assigned { .. }
+            | State::Resolved { .. } => return Settled::Stale,
         }
         let (room, inbox, origin) = (found.room.clone(), found.inbox, found.origin);
         let (reopened_by, wrote_at) = (found.verify_seq, found.last_activity_at);
@@ -150,6 +156,16 @@ impl Rooms {
                 // It never had a place; the list of waiting rooms gives it one.
                 (None, Origin::Platform) => self.close(index, Closed::Resolved),
             },
+        }
+        Settled::Applied
+    }
+
+    /// What the room shows of a session that may never have begun.
+    fn doubt_verified(&mut self, index: usize, seen: Seen) -> Settled {
+        match seen {
+            Seen::Waiting => self.change(index).unpark(ParkReason::Doubted),
+            Seen::Served => self.end(index, Closed::ServedElsewhere),
+            Seen::Over(how) => self.end(index, how),
         }
         Settled::Applied
     }

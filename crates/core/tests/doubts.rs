@@ -70,10 +70,38 @@ fn a_late_resolve_reopens_at_the_place_of_the_new_sessions_event() {
 
     let reopened = ledger.open_in(&room);
     assert_eq!((reopened.position, reopened.opened_at), (place, wrote_at));
-    assert_eq!(reopened.state, State::Waiting { park: None });
+    assert!(reopened.is_doubted());
     assert_eq!(ledger.load(ANA), 0);
     ledger.fold(&room, resolve_session(2));
     assert!(!ledger.changed, "its copy leaves the reopened conversation alone");
+    ledger.read_back(&room, Seen::Waiting);
+    assert_eq!(ledger.open_in(&room).state, State::Waiting { park: None });
+}
+
+#[test]
+fn a_late_copy_of_an_allocate_is_no_new_session_once_the_room_is_seen_over() {
+    let (mut ledger, room) = with_ana();
+    ledger.fold(&room, allocate());
+    ledger.fold(&room, resolve_session(2));
+    assert!(ledger.open_in(&room).is_doubted(), "nobody is given it meanwhile");
+
+    ledger.read_back(&room, Seen::Over(Closed::Resolved));
+
+    assert_eq!(ledger.find_open(&room), None);
+    assert_eq!(ledger.load(ANA), 0);
+}
+
+#[test]
+fn whoever_writes_after_the_resolve_waits_without_doubt() {
+    let (mut ledger, room) = with_ana();
+    let place = ledger.fold(&room, allocate());
+    ledger.fold(&room, resolve_session(2));
+
+    ledger.fold(&room, allocate());
+
+    let waiting = ledger.open_in(&room);
+    assert_eq!((waiting.state.clone(), waiting.position), (State::Waiting { park: None }, place));
+    assert_eq!(waiting.verify_at, None);
 }
 
 #[test]

@@ -7,6 +7,4 @@ pub mod qiscus;
 #[cfg(feature = "simulated")]
 pub mod simulated;
 
-pub use port::{
-    Platform, PlatformError, Refusal, Room, RoomStatus, UnknownOutcome, Webhook, WebhookUrls,
-};
+pub use port::{Platform, PlatformError, Refusal, Room, RoomStatus, UnknownOutcome, Webhook, WebhookUrls};

@@ -59,7 +59,7 @@ pub trait Store: Send + Sync {
     /// settle window; then they are due again.
     async fn claim_suspects(&self, account: AccountId, limit: u32) -> Result<Vec<Suspect>, StoreError>;
 
-    /// Applies the read-back of an assigned conversation's room.
+    /// Applies the read-back of a conversation's room.
     async fn verified(
         &self,
         account: AccountId,
@@ -186,15 +186,13 @@ pub struct Attempt {
     pub number: u32,
 }
 
-/// An assigned conversation whose room is to be read back.
+/// A conversation whose room is to be read back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Suspect {
     /// Which conversation.
     pub conversation: ConversationId,
     /// Where it is held.
     pub room: RoomId,
-    /// Who the ledger says serves it.
-    pub agent: AgentId,
     /// When it was claimed: the reading is of no earlier time.
     pub claimed_at: Timestamp,
 }

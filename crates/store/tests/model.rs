@@ -170,10 +170,7 @@ impl Caller {
             Call::ClaimSuspects(limit) => {
                 let mut suspects = store.claim_suspects(account, *limit).await.unwrap();
                 suspects.sort_by_key(|one| one.conversation);
-                format!(
-                    "{:?}",
-                    suspects.iter().map(|one| (&one.room, one.agent, one.claimed_at)).collect::<Vec<_>>()
-                )
+                format!("{:?}", suspects.iter().map(|one| (&one.room, one.claimed_at)).collect::<Vec<_>>())
             }
             Call::Verified(back, seen, ago) => {
                 let asked_at = self.desk.now() - *ago;

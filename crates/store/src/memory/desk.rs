@@ -235,10 +235,10 @@ impl Desk {
         })
     }
 
-    /// Claims the `limit` assigned conversations that are longest due to be read back.
+    /// Claims the `limit` conversations that are longest due to be read back.
     pub fn claim_suspects(&mut self, limit: u32, now: Timestamp, until: Timestamp) -> Vec<Suspect> {
-        let doubted =
-            self.unresolved.iter().map(|id| &self.conversations[id]).filter(|one| one.is_assigned());
+        let unresolved = self.unresolved.iter().map(|id| &self.conversations[id]);
+        let doubted = unresolved.filter(|one| one.is_assigned() || one.is_doubted());
         let mut due: Vec<(Timestamp, ConversationId)> =
             doubted.filter_map(|one| Some((one.verify_at.filter(|due| *due <= now)?, one.id))).collect();
         due.sort_unstable();
@@ -246,12 +246,7 @@ impl Desk {
         let claim = |(_, id)| {
             let conversation = self.conversations.get_mut(&id)?;
             conversation.verify_at = Some(until);
-            Some(Suspect {
-                conversation: id,
-                room: conversation.room.clone(),
-                agent: conversation.holder()?,
-                claimed_at: now,
-            })
+            Some(Suspect { conversation: id, room: conversation.room.clone(), claimed_at: now })
         };
         due.into_iter().filter_map(claim).collect()
     }

@@ -57,7 +57,7 @@ const CLAIM_SUSPECTS: &str = "
     WITH due AS (
         SELECT id
         FROM conversations
-        WHERE account_id = $1 AND state = 'assigned' AND verify_at <= clock_timestamp()
+        WHERE account_id = $1 AND (state = 'assigned' OR park_reason = 'doubted') AND verify_at <= clock_timestamp()
         ORDER BY verify_at, id
         LIMIT $3
         FOR UPDATE SKIP LOCKED
@@ -66,7 +66,7 @@ const CLAIM_SUSPECTS: &str = "
     SET verify_at = clock_timestamp() + make_interval(secs => $2)
     FROM due
     WHERE c.id = due.id
-    RETURNING c.id, c.room_id, c.agent_id, clock_timestamp() AS claimed_at";
+    RETURNING c.id, c.room_id, clock_timestamp() AS claimed_at";
 
 impl PostgresStore {
     pub(super) async fn run_confirm(
@@ -121,7 +121,6 @@ impl PostgresStore {
             Ok(Suspect {
                 conversation: ConversationId(row.try_get("id")?),
                 room: rows::room(row)?,
-                agent: AgentId(row.try_get("agent_id")?),
                 claimed_at: rows::needed(row, "claimed_at")?,
             })
         };

@@ -61,6 +61,7 @@ fn park(row: &Row) -> Result<Option<Park>, StoreError> {
     let Some(until) = time(row, "park_until")? else { return Ok(None) };
     let why = match text(row, "park_reason")? {
         "previous_closing" => ParkReason::PreviousClosing,
+        "doubted" => ParkReason::Doubted,
         "refused" => ParkReason::Refused,
         other => return Err(unreadable("park_reason", other)),
     };
@@ -229,6 +230,7 @@ impl<'a> Columns<'a> {
         self.park_until.push(parked.map(|park| park.until.into()));
         self.park_reason.push(parked.map(|park| match park.why {
             ParkReason::PreviousClosing => "previous_closing",
+            ParkReason::Doubted => "doubted",
             ParkReason::Refused => "refused",
         }));
     }

@@ -17,6 +17,7 @@ on_every_ledger! {
     a_room_seen_waiting_goes_back_to_its_place
     a_room_seen_over_frees_the_slot
     a_doubt_is_due_after_the_settle_window_and_claimed_by_one
+    a_session_that_may_never_have_begun_takes_no_slot_and_is_read_back
 }
 
 fn listing(desk: &Desk, agent: sebastian_core::AgentId, rooms: &[RoomId]) -> Listing {
@@ -164,6 +165,24 @@ async fn a_room_seen_over_frees_the_slot(desk: Desk) {
     assert_eq!(desk.open_of(ANA).await, 0);
 }
 
+async fn a_session_that_may_never_have_begun_takes_no_slot_and_is_read_back(desk: Desk) {
+    doubted(&desk).await;
+    desk.accept([resolve(&room(1))]).await;
+    desk.fold().await;
+    let reopened = desk.latest(&room(1)).await;
+    assert!(reopened.is_doubted());
+    assert!(desk.reserve(&Crew::of(1)).await.is_empty());
+
+    desk.pass(Timing::default().settle_window).await;
+    let due = desk.store.claim_suspects(desk.account, 10).await.unwrap();
+    assert_eq!(due.iter().map(|one| one.conversation).collect::<Vec<_>>(), [reopened.id]);
+    let over = Seen::Over(Closed::Resolved);
+    desk.store.verified(desk.account, reopened.id, over, desk.now()).await.unwrap();
+
+    assert!(matches!(desk.latest(&room(1)).await.state, State::Resolved { .. }));
+    assert_eq!(desk.open_of(ANA).await, 0);
+}
+
 async fn a_doubt_is_due_after_the_settle_window_and_claimed_by_one(desk: Desk) {
     let doubted = doubted(&desk).await;
     let claim = async || desk.store.claim_suspects(desk.account, 10).await.unwrap();
@@ -176,7 +195,7 @@ async fn a_doubt_is_due_after_the_settle_window_and_claimed_by_one(desk: Desk) {
     let due_again = claim().await;
 
     assert_eq!((too_early.len(), claimed.len()), (0, 0));
-    assert_eq!((due[0].conversation, &due[0].room, due[0].agent), (doubted.id, &room(1), ANA));
+    assert_eq!((due[0].conversation, &due[0].room), (doubted.id, &room(1)));
     assert_eq!(due[0].claimed_at, desk.now() - Timing::default().settle_window);
     assert_eq!((due_again[0].conversation, due_again[0].claimed_at), (doubted.id, desk.now()));
 }
