@@ -62,7 +62,7 @@ CREATE TABLE conversations (
     closed_at         TIMESTAMPTZ,
     closed_how        TEXT CHECK (closed_how IN ('resolved', 'served_elsewhere', 'room_gone')),
     park_until        TIMESTAMPTZ,
-    park_reason       TEXT CHECK (park_reason IN ('previous_closing', 'refused', 'doubted')),
+    park_reason       TEXT CHECK (park_reason IN ('previous_closing', 'refused', 'nobody_eligible', 'doubted')),
     opened_at         TIMESTAMPTZ NOT NULL,
     last_activity_at  TIMESTAMPTZ NOT NULL,
     service_id        TEXT,

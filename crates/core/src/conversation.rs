@@ -58,6 +58,8 @@ pub struct Park {
 pub enum ParkReason {
     /// The room's previous conversation is still being closed.
     PreviousClosing,
+    /// The platform named nobody for its room who may be given it now.
+    NobodyEligible,
     /// Its customer wrote before the session before it was resolved, and perhaps as part of that one: the room is
     /// read back first.
     Doubted,

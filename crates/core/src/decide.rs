@@ -155,6 +155,14 @@ struct Standing {
     unknown: bool,
 }
 
+impl Standing {
+    /// Nobody may serve it whatever becomes of loads.
+    fn is_hopeless(&self) -> bool {
+        let hope = [Rejection::RosterStale, Rejection::InboxUnknown, Rejection::LoadUnknown];
+        self.eligible.is_empty() && self.rejected.iter().all(|(_, why)| !hope.contains(why))
+    }
+}
+
 /// Longest a conversation sits out before somebody new may be found for it.
 pub const PARK_MAX: Duration = Duration::from_secs(5);
 
@@ -268,6 +276,10 @@ impl<'a> Round<'a> {
         let outcome = match self.choose(head, &mut queue) {
             Some((index, turn_charge)) => self.reserve(index, turn_charge),
             None if standing.unknown => Outcome::Ask,
+            // Others in its queue may be rooms of other inboxes: it must not stand before them.
+            None if answer.is_some() && standing.is_hopeless() => {
+                Outcome::Park(Park { until: self.now + PARK_MAX, why: ParkReason::NobodyEligible })
+            }
             None => self.passed_over(head, &standing),
         };
         if answer.is_none() {

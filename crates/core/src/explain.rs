@@ -129,6 +129,7 @@ impl Case<'_> {
         if let Some(Park { until, why }) = park {
             let why = match why {
                 ParkReason::PreviousClosing => "the room's previous conversation is still being closed",
+                ParkReason::NobodyEligible => "the platform names nobody for its room who is at their desk",
                 ParkReason::Doubted => "the room is being read back, to see whether its customer still waits",
                 ParkReason::Refused => "the platform refused every agent who could serve it",
             };

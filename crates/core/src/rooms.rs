@@ -129,6 +129,10 @@ impl Rooms {
             self.remember_closed(&event.room, service);
         }
         let ongoing = self.ongoing(&event.room, latest);
+        if let Some((index, _)) = self.open_in(&event.room).filter(|(_, open)| open.is_doubted()) {
+            // Whoever writes after the resolve waits without doubt, from now on.
+            self.end(index, Closed::Resolved);
+        }
         let Some(index) = self.open.get(&event.room).copied() else {
             self.open_new(event.room.clone(), event.seq, event.received_at, inbox, latest);
             return;
@@ -138,8 +142,6 @@ impl Rooms {
         conversation.last_activity_at = conversation.last_activity_at.max(event.received_at);
         conversation.inbox = conversation.inbox.or(inbox);
         let State::Assigned { at, .. } = conversation.state else {
-            // Whoever writes after the resolve waits without doubt.
-            conversation.unpark(ParkReason::Doubted);
             // Named as over while the customer waits: they wait in the next session by now.
             conversation.service =
                 conversation.service.take().filter(|ours| Some(ours) != before).or(ongoing);

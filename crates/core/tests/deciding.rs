@@ -146,8 +146,10 @@ fn an_unknown_inbox_is_asked_for_and_only_those_answered_are_eligible() {
     snapshot.answers = answer(&anywhere, [agent(2)]).into();
     assert_eq!(outcomes(&snapshot), [to(2)]);
 
+    // Nobody: it stands before no other room of unknown inbox.
     snapshot.answers = answer(&anywhere, []).into();
-    assert_eq!(outcomes(&snapshot), [Outcome::Pass]);
+    let park = Park { until: NOW + PARK_MAX, why: ParkReason::NobodyEligible };
+    assert_eq!(outcomes(&snapshot), [Outcome::Park(park)]);
 }
 
 #[test]

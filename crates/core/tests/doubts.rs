@@ -94,10 +94,10 @@ fn a_late_copy_of_an_allocate_is_no_new_session_once_the_room_is_seen_over() {
 #[test]
 fn whoever_writes_after_the_resolve_waits_without_doubt() {
     let (mut ledger, room) = with_ana();
-    let place = ledger.fold(&room, allocate());
+    ledger.fold(&room, allocate());
     ledger.fold(&room, resolve_session(2));
 
-    ledger.fold(&room, allocate());
+    let place = ledger.fold(&room, allocate());
 
     let waiting = ledger.open_in(&room);
     assert_eq!((waiting.state.clone(), waiting.position), (State::Waiting { park: None }, place));

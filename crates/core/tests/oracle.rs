@@ -233,6 +233,13 @@ impl<'a> Model<'a> {
         if !is_answered && (some(Rejection::InboxUnknown) || some(Rejection::LoadUnknown)) {
             return Outcome::Ask;
         }
+        let is_hopeless = |why: &Option<Rejection>| {
+            use Rejection::{ForcedOffline, NotInInbox, Presence, Role};
+            matches!(why, Some(Role | ForcedOffline | Presence | NotInInbox))
+        };
+        if is_answered && verdicts.iter().all(|(_, why)| is_hopeless(why)) {
+            return Outcome::Park(Park { until: NOW + PARK_MAX, why: ParkReason::NobodyEligible });
+        }
         let is_refused =
             |id| verdicts.iter().any(|(agent, why)| agent.id == id && *why == Some(Rejection::Refused));
         let expiries = head.refused.iter().filter(|(id, _)| is_refused(*id)).map(|(_, until)| *until);

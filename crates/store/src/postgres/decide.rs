@@ -309,6 +309,7 @@ async fn set_park(tx: &Transaction<'_>, id: ConversationId, park: Park) -> Resul
     let statement = tx.prepare_cached(PARK).await?;
     let why = match park.why {
         ParkReason::PreviousClosing => "previous_closing",
+        ParkReason::NobodyEligible => "nobody_eligible",
         ParkReason::Doubted => "doubted",
         ParkReason::Refused => "refused",
     };

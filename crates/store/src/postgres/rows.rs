@@ -61,6 +61,7 @@ fn park(row: &Row) -> Result<Option<Park>, StoreError> {
     let Some(until) = time(row, "park_until")? else { return Ok(None) };
     let why = match text(row, "park_reason")? {
         "previous_closing" => ParkReason::PreviousClosing,
+        "nobody_eligible" => ParkReason::NobodyEligible,
         "doubted" => ParkReason::Doubted,
         "refused" => ParkReason::Refused,
         other => return Err(unreadable("park_reason", other)),
@@ -230,6 +231,7 @@ impl<'a> Columns<'a> {
         self.park_until.push(parked.map(|park| park.until.into()));
         self.park_reason.push(parked.map(|park| match park.why {
             ParkReason::PreviousClosing => "previous_closing",
+            ParkReason::NobodyEligible => "nobody_eligible",
             ParkReason::Doubted => "doubted",
             ParkReason::Refused => "refused",
         }));
