@@ -1,6 +1,6 @@
 //! What must always hold, as functions over histories and final states.
 //!
-//! Used by tests, by the demo's verdict and by the runtime audit. The numbers are those of the design.
+//! Used by tests and by the demo's verdict. The numbers are those of the README's promises.
 
 use std::collections::{BTreeMap, HashMap};
 

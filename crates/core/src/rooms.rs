@@ -186,12 +186,12 @@ impl Rooms {
         self.close(index, Closed::Resolved);
         if let Some((verify_at, seq)) = doubt {
             self.open_new(event.room.clone(), seq, wrote_at, inbox, latest.as_ref());
-            self.doubt(&event.room, verify_at);
+            self.doubt(&event.room, verify_at.max(self.now + self.timing.settle_window));
         }
     }
 
     /// A customer's message came after an assignment and before the resolve. It may belong to the next session, or be
-    /// a late copy of one of the last: its place is kept, and the room tells at `verify_at`. Without an answer the
+    /// a late copy of one of the last: its place is kept, and the room tells at `verify_at`, when the resolve shows. Without an answer the
     /// conversation waits like any other after a while, and the platform will say if the room is resolved.
     fn doubt(&mut self, room: &RoomId, verify_at: Timestamp) {
         let until = verify_at + self.timing.settle_window;

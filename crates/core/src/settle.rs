@@ -133,6 +133,8 @@ impl Rooms {
         let (room, inbox, origin) = (found.room.clone(), found.inbox, found.origin);
         let (reopened_by, wrote_at) = (found.verify_seq, found.last_activity_at);
         let wrote_since = wrote_at >= asked_at;
+        let settle = self.timing.settle_window;
+        let is_fresh = matches!(found.state, State::Assigned { at, .. } if at + settle > asked_at);
         match seen {
             Seen::Served if wrote_since => return Settled::Stale,
             Seen::Served => {
@@ -151,6 +153,8 @@ impl Rooms {
                     self.close(index, Closed::Resolved);
                     self.open_new(room, seq, wrote_at, inbox, None);
                 }
+                // The reading may lag behind the assignment: too early to free a slot.
+                (None, _) if is_fresh => return Settled::Stale,
                 // Nobody wrote again: the agent was taken out of the room, which keeps its place.
                 (None, Origin::Event) => self.put_back(index),
                 // It never had a place; the list of waiting rooms gives it one.

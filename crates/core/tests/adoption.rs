@@ -191,6 +191,7 @@ fn a_missing_room_is_reported_only_after_the_settle_window() {
 fn an_adopted_room_seen_waiting_is_left_to_the_list_of_waiting_rooms() {
     let (mut ledger, room) = (Ledger::new(), room(1));
     ledger.adopt(ANA, std::slice::from_ref(&room));
+    ledger.pass(SETTLED);
 
     ledger.read_back(&room, Seen::Waiting);
 

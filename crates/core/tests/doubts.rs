@@ -224,6 +224,7 @@ fn a_turn_is_paid_even_when_the_agent_was_taken_out_again() {
     ledger.fold(&room, allocate());
     let attempt = ledger.reserve_for(&room, ANA, 3);
     ledger.settle(attempt, Verdict::Assigned);
+    ledger.pass(SETTLED);
 
     ledger.read_back(&room, Seen::Waiting);
 
@@ -298,4 +299,14 @@ fn a_reading_older_than_the_assignment_changes_nothing() {
 
     assert_eq!(ledger.read_back_as_of(&room, Seen::Waiting, asked_at), Settled::Stale);
     assert_eq!(ledger.load(BUDI), 1);
+}
+
+#[test]
+fn a_reading_that_may_lag_behind_the_assignment_frees_no_slot() {
+    let (mut ledger, room) = (Ledger::new(), room(1));
+    ledger.fold(&room, allocate());
+    ledger.assign(&room, ANA);
+
+    assert_eq!(ledger.read_back(&room, Seen::Waiting), Settled::Stale);
+    assert_eq!(ledger.load(ANA), 1);
 }

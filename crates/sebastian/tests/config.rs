@@ -204,7 +204,7 @@ db: { pool_size: 3, migrate: false, retention_days: 7 }
 qiscus: { timeout_ms: 900, connect_timeout_ms: 800 }
 worker: { listen: \"0.0.0.0:9000\", max_inflight: 5, sweep_ms: 200, reservation_ms: 1800, grace_ms: 0 }
 poller: { interval_ms: 300, staleness_max_ms: 400 }
-reconcile: { interval_ms: 500, settle_window_ms: 600 }
+reconcile: { interval_ms: 500, settle_window_ms: 1900 }
 policy: { strategy: round_robin }
 log: { level: debug }";
     let config = load(text, &[]).unwrap().config;
@@ -215,7 +215,7 @@ log: { level: debug }";
     assert_eq!((config.qiscus.timeout, config.qiscus.connect_timeout), (ms(900), ms(800)));
     assert_eq!((config.worker.listen.to_string().as_str(), config.worker.max_inflight), ("0.0.0.0:9000", 5));
     assert_eq!((config.worker.sweep, config.worker.grace), (ms(200), ms(0)));
-    assert_eq!((config.timing.reservation, config.timing.settle_window), (ms(1800), ms(600)));
+    assert_eq!((config.timing.reservation, config.timing.settle_window), (ms(1800), ms(1900)));
     assert_eq!((config.poll_interval, config.reconcile_interval), (ms(300), ms(500)));
     assert_eq!((config.policy.capacity, config.policy.staleness_max), (Some(12), ms(400)));
     assert_eq!((config.policy.strategy, config.log.level), (Strategy::RoundRobin, tracing::Level::DEBUG));

@@ -98,6 +98,10 @@ fn contradictions_are_refused_in_one_sentence_each() {
             "`worker.reservation_ms` is less than twice `qiscus.timeout_ms`, so a call and its repeat would not fit: raise it or lower the timeout",
         ),
         (
+            "reconcile:\n  settle_window_ms: 7999",
+            "`reconcile.settle_window_ms` is less than twice `qiscus.timeout_ms`, so a call could still land after it was given up: raise it or lower the timeout",
+        ),
+        (
             "qiscus:\n  connect_timeout_ms: 4001",
             "`qiscus.connect_timeout_ms` is longer than `qiscus.timeout_ms`, which includes it: lower it",
         ),

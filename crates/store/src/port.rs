@@ -19,7 +19,7 @@ pub type DecideRule<'a> = &'a (dyn Fn(&Snapshot, Timestamp) -> Vec<Decision> + S
 
 /// The ledger of accepted events, conversations and loads.
 ///
-/// Every call is one short transaction, bounded in time, and never spans a network call to a platform. Calls that
+/// Every call is short, bounded in time, and never spans a network call to a platform. Calls that
 /// change an agent's load or the order of things hold the account's lock; [`accept`](Store::accept) and
 /// [`confirm`](Store::confirm) do not, so neither webhooks nor answers ever wait for a decision.
 #[async_trait]
@@ -114,7 +114,7 @@ pub trait Store: Send + Sync {
     /// failure; those that come while paused only extend it.
     async fn pause(&self, account: AccountId, span: Duration, reason: PauseReason) -> Result<(), StoreError>;
 
-    /// Ends probation: the platform accepted a call again.
+    /// Ends probation: the platform accepted a call again. A pause that stands is kept: it may be another worker's.
     async fn resume(&self, account: AccountId) -> Result<(), StoreError>;
 
     /// Takes or renews the lease `name` for `holder`. False when somebody else holds it.
@@ -156,7 +156,7 @@ pub struct Decided {
     pub more: bool,
     /// Decisions are paused.
     pub pause: Option<Pause>,
-    /// Failures in a row; above zero the account is on probation and only one conversation is tried at a time.
+    /// Failures in a row; above zero the account is on probation, and each worker tries one conversation at a time.
     pub failures: u32,
 }
 

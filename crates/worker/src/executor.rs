@@ -187,7 +187,11 @@ impl Attempt<'_> {
                 | State::Resolved { .. } => Leave::Stop,
             },
             // The next session waits in the ledger already, or nobody can tell.
-            Ok(_) | Err(_) => Leave::Read,
+            Ok(_) => Leave::Read,
+            Err(error) => {
+                warn!(error = %chain(&error), "the conversation could not be looked up; its room is only read");
+                Leave::Read
+            }
         }
     }
 
@@ -285,6 +289,8 @@ impl Attempt<'_> {
                 Known::Verdict(Verdict::Released { refused: self.is_the_rooms_fault() })
             }
             RoomStatus::Waiting { .. } => Known::Waiting,
+            // A list that lags may still show the room's previous session.
+            RoomStatus::Resolved if !is_proof && self.is_young() => Known::Nothing,
             RoomStatus::Resolved => Known::Verdict(Verdict::Closed(Closed::Resolved)),
             // A room may be known to webhooks before it is known to reads.
             RoomStatus::NotFound if self.is_young() => Known::Nothing,

@@ -31,14 +31,17 @@ const AGENTS_MAX: usize = 64;
 /// Agents whose rooms are listed at once.
 const LISTINGS_AT_ONCE: usize = 4;
 
-/// How often old rows are deleted, and how many of a kind at once.
+/// How often old rows are deleted.
 const PURGE_INTERVAL: Duration = Duration::from_secs(600);
+
+/// How many of a kind go in one statement, and how many statements in one go.
 const PURGE_MAX: u32 = 10_000;
+const PURGE_ROUNDS_MAX: u32 = 100;
 
 pub(crate) async fn run(desk: Arc<Desk>) {
     let mut lead = desk.lead.subscribe();
     let mut listed_at = HashMap::new();
-    let mut purged_at = Instant::now();
+    let mut purged_at: Option<Instant> = None;
     // The lead may have been won before this loop began.
     lead.mark_changed();
     loop {
@@ -59,8 +62,8 @@ pub(crate) async fn run(desk: Arc<Desk>) {
             compare_served(&desk, &mut listed_at).await;
         }
         desk.ring(WakeReason::Freed).await;
-        if purged_at.elapsed() >= PURGE_INTERVAL {
-            purged_at = Instant::now();
+        if purged_at.is_none_or(|at| at.elapsed() >= PURGE_INTERVAL) {
+            purged_at = Some(Instant::now());
             purge(&desk).await;
         }
     }
@@ -159,9 +162,14 @@ async fn doubtful(desk: &Desk, listed_at: &HashMap<AgentId, Instant>) -> Result<
 }
 
 async fn purge(desk: &Desk) {
-    match desk.store.purge(desk.account, desk.settings.retention, PURGE_MAX).await {
-        Ok(0) => {}
-        Ok(rows) => info!(rows, "deleted {rows} rows past their retention"),
-        Err(error) => warn!(error = %trouble::chain(&error), "old rows could not be deleted"),
+    for _ in 0..PURGE_ROUNDS_MAX {
+        match desk.store.purge(desk.account, desk.settings.retention, PURGE_MAX).await {
+            Ok(0) => return,
+            Ok(rows) => info!(rows, "deleted {rows} rows past their retention"),
+            Err(error) => return warn!(error = %trouble::chain(&error), "old rows could not be deleted"),
+        }
+        if desk.stop.is_cancelled() {
+            return;
+        }
     }
 }

@@ -27,6 +27,12 @@ pub(super) fn check(config: &Config, findings: &mut Reader) {
              raise it or lower the timeout",
         );
     }
+    if timing.settle_window < 2 * qiscus.timeout {
+        findings.problem(
+            "`reconcile.settle_window_ms` is less than twice `qiscus.timeout_ms`, so a call could still land after it \
+             was given up: raise it or lower the timeout",
+        );
+    }
     if *poll_interval > policy.staleness_max {
         findings.problem(
             "`poller.interval_ms` is longer than `poller.staleness_max_ms`, so every roster would be too old to use \

@@ -108,6 +108,7 @@ impl Desk {
                 && until <= now
             {
                 conversation.state = State::Waiting { park: None };
+                conversation.verify_at = None;
             }
         }
     }

@@ -306,8 +306,11 @@ impl Store for MemoryStore {
 
     async fn resume(&self, account: AccountId) -> Result<(), StoreError> {
         let mut ledger = self.lock();
+        let now = (self.clock)();
         let desk = ledger.desks.entry(account).or_default();
-        (desk.pause, desk.failures) = (None, 0);
+        if desk.pause.is_none_or(|pause| pause.until <= now) {
+            (desk.pause, desk.failures) = (None, 0);
+        }
         Ok(())
     }
 

@@ -38,7 +38,7 @@ const FOLDED: &str = "UPDATE accounts SET folded_seq = $2 WHERE id = $1";
 /// Index conversations_parked.
 const UNPARK: &str = "
     UPDATE conversations
-    SET park_until = NULL, park_reason = NULL
+    SET park_until = NULL, park_reason = NULL, verify_at = NULL
     WHERE account_id = $1 AND state = 'waiting' AND park_until <= $2";
 
 const QUEUES: &str = "
@@ -264,7 +264,7 @@ impl PostgresStore {
         let open = |agent| loads.get(&agent).map_or(0, |load| load.open);
         let suspects = roster.agents.iter().filter(|agent| !agent.listed);
         let suspects =
-            suspects.filter(|agent| agent.reported_load.is_some_and(|reported| reported > open(agent.id)));
+            suspects.filter(|agent| agent.reported_load.is_none_or(|reported| reported > open(agent.id)));
         let suspects: Vec<i64> = suspects.map(|agent| agent.id.0).collect();
         let since = roster.polled_at - self.timing.settle_window;
         questions::add_closed_recently(tx, account, &suspects, since, &mut loads).await?;

@@ -2,7 +2,8 @@
 //!
 //! Every statement has a limit set on its connection: 5 s to run, 2 s to wait for a lock, 1 s idle inside a
 //! transaction, so a stopped process frees its locks. Every call has one around the whole, for connections that
-//! have gone quiet. Statements are prepared once a connection and stand next to the function that runs them.
+//! have gone quiet. Statements of the running ledger are prepared once a connection and stand next to the function
+//! that runs them.
 
 mod accept;
 mod conversations;

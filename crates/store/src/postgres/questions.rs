@@ -81,7 +81,7 @@ const PAUSE: &str = "
 const RESUME: &str = "
     UPDATE accounts
     SET failures = 0, paused_until = NULL, pause_reason = NULL
-    WHERE id = $1 AND failures > 0";
+    WHERE id = $1 AND failures > 0 AND (paused_until IS NULL OR paused_until <= clock_timestamp())";
 
 /// $1 name, $2 holder, $3 span in seconds.
 const LEASE: &str = "

@@ -40,7 +40,7 @@ async fn loads_tell_what_closed_since_the_settle_window_before_the_poll(desk: De
 async fn a_conversation_taken_from_an_agent_and_withdrawn_did_not_close_with_them(desk: Desk) {
     desk.accept([allocate(&room(1))]).await;
     let id = desk.assign(&Crew::of(1)).await[0].attempt.conversation;
-    desk.store.verified(desk.account, id, Seen::Waiting, desk.now()).await.unwrap();
+    desk.store.verified(desk.account, id, Seen::Waiting, desk.now() + SETTLED).await.unwrap();
 
     desk.accept([resolve(&room(1))]).await;
     desk.fold().await;

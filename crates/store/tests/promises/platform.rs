@@ -145,7 +145,7 @@ async fn a_room_seen_waiting_goes_back_to_its_place(desk: Desk) {
     let crew = Crew::of(1).capacity(1);
     let id = desk.assign(&crew).await[0].attempt.conversation;
 
-    desk.store.verified(desk.account, id, Seen::Waiting, desk.now()).await.unwrap();
+    desk.store.verified(desk.account, id, Seen::Waiting, desk.now() + SETTLED).await.unwrap();
 
     assert_eq!(desk.open_of(ANA).await, 0);
     assert_eq!(rooms_of(&desk.reserve(&crew).await), [room(1)]);

@@ -152,9 +152,13 @@ async fn pauses_while_paused_are_one_failure(desk: Desk) {
     pause(SECOND, PauseReason::Busy).await;
     let second = desk.fold().await;
     desk.store.resume(desk.account).await.unwrap();
+    let still_paused = desk.fold().await;
+    desk.pass(SECOND).await;
+    desk.store.resume(desk.account).await.unwrap();
     let resumed = desk.fold().await;
 
-    assert_eq!((first.failures, first.pause.unwrap().until), (1, desk.now()));
+    assert_eq!(still_paused.pause, second.pause, "a success told before the pause does not lift it");
+    assert_eq!((first.failures, first.pause.unwrap().until), (1, desk.now() - SECOND));
     assert_eq!((second.failures, second.pause.unwrap().reason), (2, PauseReason::Busy));
     assert_eq!((resumed.failures, resumed.pause), (0, None));
 }
