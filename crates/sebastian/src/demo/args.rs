@@ -8,7 +8,7 @@ const EXAMPLES: &str = "\
 Examples:
   sebastian demo                          300 chats for 12 agents, an hour in 30 seconds
   sebastian demo --chats 2000 --agents 60 --for 1m
-  sebastian demo --seed 7                 the same customers, breaks and mishaps as the last time with 7
+  sebastian demo --seed 7                 the same customers, breaks and moves as the last time with 7
   sebastian demo --plain | tee demo.txt   lines instead of the live view; so it is wherever there is no terminal
   sebastian demo --keep                   stays open afterwards and prints commands to try with curl
   RUST_LOG=info sebastian demo --plain    with what the worker says, on standard error
