@@ -437,8 +437,3 @@ mod pairs {
         Ok(Vec::deserialize(deserializer)?.into_iter().collect())
     }
 }
-
-/// Sorts heads into the order in which they are decided.
-pub fn sort_heads(heads: &mut [Head]) {
-    heads.sort_by_key(|head| (head.position, head.conversation));
-}

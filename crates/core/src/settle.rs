@@ -1,7 +1,7 @@
 //! What a platform call, or a read-back, means for the conversation it was made for.
 
 use crate::{
-    AgentId, Closed, ConversationId, Origin, Park, ParkReason, State, Timestamp,
+    AgentId, Closed, ConversationId, Origin, ParkReason, State, Timestamp,
     rooms::{Refund, Rooms},
 };
 
@@ -180,15 +180,5 @@ impl Rooms {
         conversation.state = State::Waiting { park: None };
         (conversation.verify_at, conversation.turn_charge) = (None, 0);
         self.count(agent, -1, 0);
-    }
-
-    /// Parks a waiting conversation until a time.
-    pub fn park(&mut self, conversation: ConversationId, park: Park) -> Settled {
-        let Some((index, found)) = self.find(conversation) else { return Settled::Stale };
-        if !matches!(found.state, State::Waiting { .. }) {
-            return Settled::Stale;
-        }
-        self.change(index).state = State::Waiting { park: Some(park) };
-        Settled::Applied
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use sebastian_core::{
     Agent, AgentId, AgentLoad, Answers, Decision, Head, Outcome, Park, ParkReason, Policy, Presence,
     Rejection, Role, Roster, Snapshot, decide,
-    decide::{PARK_MAX, explain, free_slots, sort_heads},
+    decide::{PARK_MAX, explain, free_slots},
 };
 
 use crate::support::*;
@@ -285,15 +285,6 @@ fn an_explanation_names_what_a_decision_would() {
     use Rejection::{Full, InboxUnknown, LoadUnknown};
     assert_eq!(unanswered, [None, Some(LoadUnknown), Some(Full), Some(InboxUnknown)]);
     assert_eq!(explained(&snapshot), [None, None, Some(Full), None]);
-}
-
-#[test]
-fn heads_are_decided_in_order_of_acceptance() {
-    let mut heads = vec![head(3), head(1), head(2)];
-
-    sort_heads(&mut heads);
-
-    assert_eq!(heads, [head(1), head(2), head(3)]);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What becomes of a slot that was taken.
 
-use sebastian_core::{Closed, ConversationId, Park, ParkReason, Settled, State, Timing, Verdict};
+use sebastian_core::{Closed, ConversationId, Settled, State, Timing, Verdict};
 
 use crate::support::*;
 
@@ -151,18 +151,4 @@ fn a_turn_that_was_served_stays_paid() {
     ledger.fold(&room, resolve());
 
     assert_eq!((ledger.turns_paid(ANA), ledger.assignments(ANA)), (3, 1));
-}
-
-#[test]
-fn only_a_waiting_conversation_is_parked() {
-    let (mut ledger, room) = (Ledger::new(), room(1));
-    ledger.fold(&room, allocate());
-    let id = ledger.open_in(&room).id;
-    let park = Park { until: ledger.now + SECOND, why: ParkReason::Refused };
-
-    assert_eq!(ledger.transact(|rooms| rooms.park(id, park)), Settled::Applied);
-    assert_eq!(ledger.open_in(&room).state, State::Waiting { park: Some(park) });
-
-    ledger.reserve(&room, ANA);
-    assert_eq!(ledger.transact(|rooms| rooms.park(id, park)), Settled::Stale);
 }

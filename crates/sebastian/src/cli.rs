@@ -68,12 +68,6 @@ pub enum Process {
 }
 
 impl Process {
-    /// Whether it takes webhooks.
-    #[must_use]
-    pub fn takes_webhooks(self) -> bool {
-        matches!(self, Self::Webhook | Self::All)
-    }
-
     /// Whether it decides.
     #[must_use]
     pub fn works(self) -> bool {
