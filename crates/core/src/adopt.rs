@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use crate::{AgentId, ConversationId, InboxId, RoomId, State, Timestamp, rooms::Rooms};
+use crate::{AgentId, ConversationId, InboxId, RoomId, State, Status, Timestamp, rooms::Rooms};
 
 /// The rooms the platform listed for one agent.
 #[derive(Debug, Clone)]
@@ -71,9 +71,12 @@ impl Rooms {
             return;
         };
         match conversation.state {
-            // Opened after the platform was asked: the list speaks of the room's previous session.
+            // Opened after the platform was asked, or after a session that it may still show: the list speaks of that.
             State::Waiting { .. }
-                if conversation.opened_at + self.timing.settle_window > listing.asked_at => {}
+                if conversation.opened_at + self.timing.settle_window > listing.asked_at
+                    || closed_recently.contains(room) => {}
+            // They were put out of it here, and the platform still shows them.
+            State::Waiting { .. } if conversation.replaces == Some(agent) => {}
             State::Waiting { .. } => {
                 self.take(index, agent);
                 adopted.taken += 1;
@@ -89,10 +92,13 @@ impl Rooms {
         }
     }
 
-    /// Somebody took a waiting conversation on the platform.
+    /// Somebody took a waiting conversation on the platform: they work on it, whoever had put it off.
     fn take(&mut self, index: usize, agent: AgentId) {
         let at = self.now;
-        self.change(index).state = State::Assigned { agent, at };
+        let conversation = self.change(index);
+        conversation.state = State::Assigned { agent, at };
+        (conversation.status, conversation.snoozed_until) = (Status::Open, None);
+        conversation.replaces = None;
         self.count(agent, 1, 0);
     }
 
@@ -103,9 +109,12 @@ impl Rooms {
         if from == to || !conversation.is_assigned() || conversation.holder() != Some(from) {
             return false;
         }
-        self.change(index).state = State::Assigned { agent: to, at };
-        self.count(from, -1, 0);
-        self.count(to, 1, 0);
+        let conversation = self.change(index);
+        conversation.state = State::Assigned { agent: to, at };
+        if !conversation.slot_freed {
+            self.count(from, -1, 0);
+            self.count(to, 1, 0);
+        }
         true
     }
 }

@@ -1,10 +1,13 @@
 //! A conversation and its life: waiting → reserved → assigned → resolved.
 
+use std::{collections::BTreeSet, fmt};
+
 use serde::{Deserialize, Serialize};
 
-use crate::{AgentId, ConversationId, InboxId, RoomId, Seq, ServiceId, Timestamp};
+use crate::{AgentId, ConversationId, IdError, InboxId, RoomId, Seq, ServiceId, TeamId, Timestamp};
 
-/// Where a conversation stands. An agent's load counts `Reserved`, `Closing` and `Assigned`.
+/// Where a conversation stands. An agent's load counts `Reserved`, `Closing` and `Assigned`, but not an assigned one whose
+/// slot was freed while it is put off.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "state")]
 pub enum State {
@@ -43,6 +46,9 @@ pub enum State {
     },
 }
 
+/// Until when a conversation sits out that waits for somebody to open it: the last day of the year 9999.
+pub const FAR: Timestamp = Timestamp::from_millis(253_402_214_400_000);
+
 /// Why a waiting conversation sits out for a while.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Park {
@@ -54,6 +60,7 @@ pub struct Park {
 
 /// What a parked conversation waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ParkReason {
     /// The room's previous conversation is still being closed.
@@ -65,10 +72,112 @@ pub enum ParkReason {
     Doubted,
     /// Every agent who could serve it was refused for it by the platform.
     Refused,
+    /// A label or its age keeps it from being dealt.
+    Excluded,
+    /// The platform proposes nobody for it who may be given it.
+    NotProposed,
+    /// It is put off until somebody opens it again.
+    Pending,
+    /// It is put off until a time.
+    Snoozed,
+}
+
+/// Whether a conversation is being worked on. Resolved is a [`State`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// It is.
+    #[default]
+    Open,
+    /// Put off until somebody opens it: a bot has it, or it waits for a third party.
+    Pending,
+    /// Put off until a time, or until its customer writes.
+    Snoozed,
+}
+
+/// How pressing a conversation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Priority {
+    /// Can wait.
+    Low,
+    /// Ordinary.
+    Medium,
+    /// Before ordinary ones.
+    High,
+    /// Before all.
+    Urgent,
+}
+
+/// A label, in lower case: how it is written makes no difference.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(try_from = "String", into = "String")]
+pub struct Label(Box<str>);
+
+impl Label {
+    /// Trims `text` and takes it as a label. Fails when empty, over 128 bytes, or holding a control character.
+    pub fn parse(text: &str) -> Result<Self, IdError> {
+        crate::ids::parse(&text.to_lowercase()).map(Self)
+    }
+
+    /// The label as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Label {
+    type Error = IdError;
+
+    fn try_from(text: String) -> Result<Self, IdError> {
+        Self::parse(&text)
+    }
+}
+
+impl From<Label> for String {
+    fn from(label: Label) -> Self {
+        label.0.into()
+    }
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What a conversation carries that policies go by.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Traits {
+    /// Labels.
+    pub labels: BTreeSet<Label>,
+    /// How pressing it is, when said.
+    pub priority: Option<Priority>,
+    /// The team that serves it, when it was given to one.
+    pub team: Option<TeamId>,
+    /// Which language it is in, as a BCP 47 tag, when said.
+    pub language: Option<String>,
+}
+
+/// What taking a slot cost beside the slot, to be given back on release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Turn {
+    /// The inbox whose queue and rate window were charged.
+    pub inbox: Option<InboxId>,
+    /// The team of that queue.
+    pub team: Option<TeamId>,
+    /// What the turn in the rotation cost; zero where no rotation chose.
+    pub charge: i64,
 }
 
 /// How a conversation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Closed {
     /// A resolve event, or the platform said so when asked.
@@ -81,6 +190,7 @@ pub enum Closed {
 
 /// How a conversation came to us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
     /// Through an allocation event.
@@ -98,12 +208,22 @@ pub struct Conversation {
     pub room: RoomId,
     /// Which inbox, when known.
     pub inbox: Option<InboxId>,
+    /// What else it carries.
+    pub traits: Traits,
     /// How it came to us.
     pub origin: Origin,
     /// Its place in line: the sequence of the event that opened it. Retries, releases and restarts keep it.
     pub position: Seq,
+    /// The key its queue is sorted by; see [`order`](crate::order). The lower is served first.
+    pub rank: Timestamp,
     /// Where it stands.
     pub state: State,
+    /// Whether it is being worked on.
+    pub status: Status,
+    /// When a snoozed one is taken up again. `None`: when its customer writes.
+    pub snoozed_until: Option<Timestamp>,
+    /// Put off, and its agent has the slot back meanwhile. Only of an assigned one.
+    pub slot_freed: bool,
     /// Fence: how many times a slot was taken or a reservation taken over. Only the latest attempt may confirm.
     pub attempt: u32,
     /// When it opened.
@@ -116,12 +236,15 @@ pub struct Conversation {
     pub opened_with: Option<ServiceId>,
     /// Read the room back at this time: an event said something the ledger cannot explain.
     pub verify_at: Option<Timestamp>,
-    /// The event that asked for the read-back; a session that proves new takes its place in line.
-    pub verify_seq: Option<Seq>,
+    /// The event that asked for the read-back, and when it came. A session that proves new began then, and takes its
+    /// place in line.
+    pub verify_from: Option<(Seq, Timestamp)>,
     /// Agents the platform refused for this conversation, each until a time.
     pub refused: Vec<(AgentId, Timestamp)>,
-    /// What a round-robin turn cost when the slot was taken; given back on release.
-    pub turn_charge: i64,
+    /// What the slot now held cost in turns; given back on release.
+    pub turn: Option<Turn>,
+    /// Whom the platform still shows in the room: the call for the next agent puts that agent in their place.
+    pub replaces: Option<AgentId>,
 }
 
 impl Conversation {
@@ -132,18 +255,24 @@ impl Conversation {
             id: ConversationId(0),
             room,
             inbox: None,
+            traits: Traits::default(),
             origin,
             position,
+            rank: Timestamp::default(),
             state,
+            status: Status::Open,
+            snoozed_until: None,
+            slot_freed: false,
             attempt: 0,
             opened_at: Timestamp::default(),
             last_activity_at: Timestamp::default(),
             service: None,
             opened_with: None,
             verify_at: None,
-            verify_seq: None,
+            verify_from: None,
             refused: Vec::new(),
-            turn_charge: 0,
+            turn: None,
+            replaces: None,
         }
     }
 
@@ -153,10 +282,28 @@ impl Conversation {
         matches!(self.state, State::Assigned { .. })
     }
 
-    /// Whether it sits out until its room has been read back.
+    /// Whether it sits out until its room has been read back, or will when somebody opens it.
     #[must_use]
     pub fn is_doubted(&self) -> bool {
-        matches!(self.state, State::Waiting { park: Some(Park { why: ParkReason::Doubted, .. }) })
+        let State::Waiting { park: Some(park) } = self.state else { return false };
+        match park.why {
+            ParkReason::Doubted => true,
+            ParkReason::Pending | ParkReason::Snoozed => self.verify_at.is_some(),
+            ParkReason::PreviousClosing
+            | ParkReason::NobodyEligible
+            | ParkReason::Refused
+            | ParkReason::Excluded
+            | ParkReason::NotProposed => false,
+        }
+    }
+
+    /// Whether the platform's word that the reserved agent serves it is all there is to do: nobody put it off or gave it to
+    /// another team while the platform was being told. Only such a one may be confirmed without [`Rooms::settle`].
+    ///
+    /// [`Rooms::settle`]: crate::Rooms::settle
+    #[must_use]
+    pub fn settles_plainly(&self) -> bool {
+        self.status == Status::Open && self.turn.is_none_or(|turn| turn.team == self.traits.team)
     }
 
     /// Lets it wait in its queue, if it was parked for this reason.
@@ -167,7 +314,7 @@ impl Conversation {
         }
     }
 
-    /// Whose slot it holds, if any.
+    /// Whose it is, if anybody's.
     #[must_use]
     pub fn holder(&self) -> Option<AgentId> {
         match self.state {
@@ -176,6 +323,12 @@ impl Conversation {
             }
             State::Waiting { .. } | State::Resolved { .. } => None,
         }
+    }
+
+    /// Whose slot it takes up, if anybody's.
+    #[must_use]
+    pub fn slot(&self) -> Option<AgentId> {
+        self.holder().filter(|_| !self.slot_freed)
     }
 
     /// Waiting, reserved or assigned. A room has at most one such conversation.

@@ -8,6 +8,7 @@ macro_rules! number_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
         #[serde(transparent)]
         pub struct $name(pub i64);
 
@@ -34,6 +35,22 @@ number_id!(
 number_id!(
     /// A team (a Qiscus division), by the platform's number.
     TeamId
+);
+number_id!(
+    /// An assignment policy, numbered by the rulebook.
+    PolicyId
+);
+number_id!(
+    /// An agent capacity policy, numbered by the rulebook.
+    CapacityPolicyId
+);
+number_id!(
+    /// An inbox's limit in an agent capacity policy, numbered by the rulebook.
+    InboxLimitId
+);
+number_id!(
+    /// A leave, numbered by the rulebook.
+    LeaveId
 );
 number_id!(
     /// One open-to-resolved session, numbered by the ledger.
@@ -66,7 +83,7 @@ pub enum IdError {
 /// No platform's id comes near this; a longer one is an attack on the index.
 const ID_BYTES_MAX: usize = 128;
 
-fn parse(text: &str) -> Result<Box<str>, IdError> {
+pub(crate) fn parse(text: &str) -> Result<Box<str>, IdError> {
     let text = text.trim();
     if text.is_empty() {
         return Err(IdError::Empty);

@@ -9,29 +9,46 @@ pub mod conversation;
 pub mod decide;
 pub mod event;
 pub mod explain;
+mod fold;
 pub mod ids;
 pub mod invariants;
 pub mod load;
+pub mod notice;
+pub mod order;
 pub mod policy;
 pub mod rooms;
 pub mod roster;
 pub mod rotation;
-mod seat;
+pub mod routes;
+pub mod rulebook;
 pub mod settle;
 pub mod time;
+mod update;
+pub mod window;
 
 pub use adopt::{Adopted, Listing};
-pub use conversation::{Closed, Conversation, Origin, Park, ParkReason, State};
-pub use decide::{Answers, Decision, Head, Outcome, Rejection, Rejections, Snapshot, decide};
-pub use event::{Event, EventKind, LatestService, NewEvent, Source};
-pub use explain::{Candidate, Case, Explanation, NoRoster};
+pub use conversation::{
+    Closed, Conversation, Label, Origin, Park, ParkReason, Priority, State, Status, Traits, Turn,
+};
+pub use decide::{
+    Answers, Decision, Head, Outcome, QueueKey, Rate, Rejection, Rejections, Snapshot, Standpoint, Verdicts,
+    decide,
+};
+pub use event::{Event, EventKind, Hints, LatestService, NewEvent, Source, Update};
+pub use explain::{
+    Candidate, Case, Dealt, Excluded, Explanation, Governed, Held, Key, Lately, Named, NoRoster, Past,
+};
 pub use ids::{
-    AccountId, AgentId, ConversationId, IdError, InboxId, QueueId, RoomId, Seq, ServiceId, TeamId,
+    AccountId, AgentId, CapacityPolicyId, ConversationId, IdError, InboxId, InboxLimitId, LeaveId, PolicyId,
+    QueueId, RoomId, Seq, ServiceId, TeamId,
 };
 pub use load::AgentLoad;
-pub use policy::{Policy, Strategy, Timing};
+pub use notice::{Attendance, Notice, NoticeKind};
+pub use policy::{FairDistribution, Order, Policy, Preset, SlotRule, Strategy, Timing};
 pub use rooms::{AgentChange, Changes, Rooms};
 pub use roster::{Agent, Presence, Role, Roster};
 pub use rotation::Rotation;
+pub use rulebook::{Exclusion, Hold, QueueRules, Rulebook};
 pub use settle::{Seen, Settled, Settlement, Verdict};
 pub use time::Timestamp;
+pub use window::RateWindow;

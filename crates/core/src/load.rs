@@ -14,6 +14,9 @@ pub struct AgentLoad {
     /// Conversations of the agent that closed so recently that the platform's count may still hold them:
     /// since the settle window before the roster's poll.
     pub closed_recently: u32,
+    /// Conversations that the platform shows with the agent and that hold no slot of theirs: put off, or waiting for
+    /// somebody to take the agent's place.
+    pub put_off: u32,
     /// The `online_since` under which `shift_assignments` was counted.
     pub shift: Option<Timestamp>,
     /// Conversations given since then.
@@ -26,7 +29,15 @@ impl AgentLoad {
     /// An agent the ledger has never given anything.
     #[must_use]
     pub fn none(agent: AgentId) -> Self {
-        Self { agent, open: 0, closed_recently: 0, shift: None, shift_assignments: 0, last_assigned_at: None }
+        Self {
+            agent,
+            open: 0,
+            closed_recently: 0,
+            put_off: 0,
+            shift: None,
+            shift_assignments: 0,
+            last_assigned_at: None,
+        }
     }
 
     /// What the agent is taken to hold, or `None` while that is unknown.
@@ -46,10 +57,16 @@ impl AgentLoad {
         self.open + self.excess(reported)
     }
 
+    /// Conversations that the platform, once it has caught up, shows with the agent as far as the ledger knows.
+    #[must_use]
+    pub fn shown(&self) -> u32 {
+        self.open.saturating_add(self.put_off)
+    }
+
     /// How far `reported` exceeds everything the ledger can explain. Above zero: list the agent's rooms.
     #[must_use]
     pub fn excess(&self, reported: u32) -> u32 {
-        reported.saturating_sub(self.open.saturating_add(self.closed_recently))
+        reported.saturating_sub(self.shown().saturating_add(self.closed_recently))
     }
 
     /// Conversations given in the agent's current run of being online.

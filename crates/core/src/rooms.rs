@@ -1,14 +1,24 @@
 //! The working set: the rooms one ledger transaction touches, and every rule that changes a conversation.
 //!
-//! A store loads the unresolved conversations of some rooms into [`Rooms`], calls the rules (events here,
-//! settlements in [`crate::settle`], adoption in [`crate::adopt`]), and writes the [`Changes`] back. The rules
+//! A store loads the unresolved conversations of some rooms into [`Rooms`], calls the rules (events in `fold` and
+//! `update`, settlements in [`crate::settle`], adoption in [`crate::adopt`]), and writes the [`Changes`] back. The rules
 //! are thus the same for every store, and a test needs no store at all.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+mod governed;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
 
 use crate::{
-    AgentId, Closed, Conversation, ConversationId, Event, EventKind, InboxId, LatestService, Origin, Park,
-    ParkReason, RoomId, Seq, ServiceId, State, Timestamp, policy::Timing,
+    AgentId, Closed, Conversation, ConversationId, InboxId, LatestService, Notice, Origin, Policy, RoomId,
+    Rulebook, Seq, ServiceId, State, Timestamp, Turn,
+    conversation::{ParkReason, Traits},
+    event::Hints,
+    notice,
+    policy::Timing,
+    routes::Routed,
 };
 
 /// Unresolved conversations of some rooms of one account, under that account's lock.
@@ -23,11 +33,28 @@ pub struct Rooms {
     newly_closed: Vec<(RoomId, ServiceId)>,
     agents: BTreeMap<AgentId, AgentChange>,
     refunds: Vec<Refund>,
+    rules: Arc<Rulebook>,
+    policy: Option<Policy>,
+    absent: BTreeSet<AgentId>,
+}
+
+/// What a new conversation begins with.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    pub room: RoomId,
+    pub position: Seq,
+    pub opened_at: Timestamp,
+    /// When its customer last wrote.
+    pub wrote_at: Timestamp,
+    pub inbox: Option<InboxId>,
+    pub traits: Traits,
 }
 
 #[derive(Debug)]
 struct Entry {
     conversation: Conversation,
+    /// Where it stood when the transaction began; `None` of a new one.
+    before: Option<State>,
     changed: bool,
 }
 
@@ -42,8 +69,10 @@ pub struct Changes {
     pub closed_services: Vec<(RoomId, ServiceId)>,
     /// Counters to move, by agent.
     pub agents: BTreeMap<AgentId, AgentChange>,
-    /// Round-robin turns to give back.
+    /// Turns to give back.
     pub refunds: Vec<Refund>,
+    /// What to tell subscribers.
+    pub notices: Vec<Notice>,
 }
 
 /// How an agent's counters move.
@@ -55,15 +84,15 @@ pub struct AgentChange {
     pub assignments: i32,
 }
 
-/// A round-robin turn to give back.
+/// A turn to give back: in the rotation of its queue, and in the agent's window of its inbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refund {
-    /// The queue, by its inbox.
-    pub inbox: Option<InboxId>,
+    /// What it was for.
+    pub conversation: ConversationId,
     /// Whose turn it was.
     pub agent: AgentId,
-    /// What it had cost.
-    pub charge: i64,
+    /// What it had cost, and where.
+    pub turn: Turn,
 }
 
 impl Rooms {
@@ -86,6 +115,9 @@ impl Rooms {
             newly_closed: Vec::new(),
             agents: BTreeMap::new(),
             refunds: Vec::new(),
+            rules: Arc::default(),
+            policy: None,
+            absent: BTreeSet::new(),
         };
         for conversation in unresolved {
             rooms.insert(conversation, false);
@@ -93,19 +125,12 @@ impl Rooms {
         rooms
     }
 
-    /// Applies one event. Events must come in order of acceptance.
-    pub fn apply(&mut self, event: &Event) {
-        match &event.kind {
-            EventKind::Allocate { inbox, latest_service } => {
-                self.allocate(event, *inbox, latest_service.as_ref())
-            }
-            EventKind::Resolve { service } => self.resolve(event, service.as_ref()),
-        }
-    }
-
     /// What changed.
     #[must_use]
     pub fn finish(self) -> Changes {
+        let changed = self.conversations.iter().filter(|entry| entry.changed);
+        let told = |entry: &Entry| notice::of_change(entry.before.as_ref(), &entry.conversation, self.now);
+        let notices = changed.filter_map(told).collect();
         let (mut opened, updated): (Vec<_>, Vec<_>) = self
             .conversations
             .into_iter()
@@ -119,130 +144,48 @@ impl Rooms {
             closed_services: self.newly_closed,
             agents: self.agents.into_iter().filter(|(_, change)| *change != AgentChange::default()).collect(),
             refunds: self.refunds,
+            notices,
         }
     }
 
-    fn allocate(&mut self, event: &Event, inbox: Option<InboxId>, latest: Option<&LatestService>) {
-        let before = resolved_id(latest);
-        if let Some(service) = before {
-            // Its resolve may come after this event, and must not close the session that follows.
-            self.remember_closed(&event.room, service);
-        }
-        let ongoing = self.ongoing(&event.room, latest);
-        if let Some((index, _)) = self.open_in(&event.room).filter(|(_, open)| open.is_doubted()) {
-            // Whoever writes after the resolve waits without doubt, from now on.
-            self.end(index, Closed::Resolved);
-        }
-        let Some(index) = self.open.get(&event.room).copied() else {
-            self.open_new(event.room.clone(), event.seq, event.received_at, inbox, latest);
-            return;
-        };
-        let settle = self.timing.settle_window;
-        let conversation = self.change(index);
-        conversation.last_activity_at = conversation.last_activity_at.max(event.received_at);
-        conversation.inbox = conversation.inbox.or(inbox);
-        let State::Assigned { at, .. } = conversation.state else {
-            // Named as over while the customer waits: they wait in the next session by now.
-            conversation.service =
-                conversation.service.take().filter(|ours| Some(ours) != before).or(ongoing);
-            return;
-        };
-        if before.is_some() && before == conversation.service.as_ref() {
-            // The resolve was overtaken: this event already speaks of the next session.
-            self.close(index, Closed::Resolved);
-            self.open_new(event.room.clone(), event.seq, event.received_at, inbox, latest);
-            return;
-        }
-        let same_session = before.is_some() && before == conversation.opened_with.as_ref();
-        let sent_before_assignment = event.received_at < at;
-        if sent_before_assignment {
-            conversation.service = conversation.service.take().or(ongoing);
-        } else if !same_session && conversation.verify_at.is_none() {
-            // The session it names may be ours or the next: learn nothing from it.
-            conversation.verify_at = Some(event.received_at + settle);
-            conversation.verify_seq = Some(event.seq);
-        }
-    }
-
-    fn resolve(&mut self, event: &Event, service: Option<&ServiceId>) {
-        if let Some(service) = service
-            && !self.remember_closed(&event.room, service)
-        {
-            return;
-        }
-        let Some((index, ours)) = self.open_in(&event.room) else { return };
-        let names_another = ours.service.is_some() && ours.service.as_ref() != service;
-        if service.is_some() && (names_another || ours.opened_with.as_ref() == service) {
-            return;
-        }
-        let conversation = self.change(index);
-        conversation.service = conversation.service.take().or_else(|| service.cloned());
-        let inbox = conversation.inbox;
-        let doubt =
-            conversation.verify_at.zip(conversation.verify_seq).filter(|_| conversation.is_assigned());
-        let wrote_at = conversation.last_activity_at;
-        let latest = conversation.service.clone().map(|id| LatestService { id, resolved: true });
-        self.remember_session(index);
-        self.close(index, Closed::Resolved);
-        if let Some((verify_at, seq)) = doubt {
-            self.open_new(event.room.clone(), seq, wrote_at, inbox, latest.as_ref());
-            self.doubt(&event.room, verify_at.max(self.now + self.timing.settle_window));
-        }
-    }
-
-    /// A customer's message came after an assignment and before the resolve. It may belong to the next session, or be
-    /// a late copy of one of the last: its place is kept, and the room tells at `verify_at`, when the resolve shows. Without an answer the
-    /// conversation waits like any other after a while, and the platform will say if the room is resolved.
-    fn doubt(&mut self, room: &RoomId, verify_at: Timestamp) {
-        let until = verify_at + self.timing.settle_window;
-        let Some((index, _)) = self.open_in(room) else { return };
-        let conversation = self.change(index);
-        conversation.state = State::Waiting { park: Some(Park { until, why: ParkReason::Doubted }) };
-        conversation.verify_at = Some(verify_at);
-    }
-
-    /// Opens a conversation in `room` at place `position`.
-    pub(crate) fn open_new(
-        &mut self,
-        room: RoomId,
-        position: Seq,
-        opened_at: Timestamp,
-        inbox: Option<InboxId>,
-        latest: Option<&LatestService>,
-    ) {
-        let park =
-            self.closing.get(&room).and_then(|&index| match self.conversations[index].conversation.state {
-                State::Closing { deadline, .. } => Some(Park {
-                    until: deadline + self.timing.settle_window,
-                    why: ParkReason::PreviousClosing,
-                }),
-                State::Waiting { .. }
-                | State::Reserved { .. }
-                | State::Assigned { .. }
-                | State::Resolved { .. } => None,
-            });
+    /// Opens a conversation that waits.
+    pub(crate) fn open_new(&mut self, opening: Opening, latest: Option<&LatestService>) {
+        let Opening { room, position, opened_at, wrote_at, inbox, traits } = opening;
         let conversation = Conversation {
             inbox,
+            traits,
+            rank: opened_at,
             opened_at,
-            last_activity_at: opened_at,
+            last_activity_at: wrote_at,
             service: self.ongoing(&room, latest),
             opened_with: resolved_id(latest).cloned(),
-            ..Conversation::blank(room, position, Origin::Event, State::Waiting { park })
+            ..Conversation::blank(room, position, Origin::Event, State::Waiting { park: None })
         };
-        self.insert(conversation, true);
+        let index = self.insert(conversation, true);
+        self.enqueue(index);
     }
 
     /// Takes a conversation up as somebody's, found on the platform.
     pub(crate) fn open_assigned(&mut self, room: RoomId, agent: AgentId, inbox: Option<InboxId>) {
         let (now, state) = (self.now, State::Assigned { agent, at: self.now });
+        let Routed { inbox, traits } = self.route(inbox, &Hints::default());
         let conversation = Conversation {
             inbox,
+            traits,
+            rank: now,
             opened_at: now,
             last_activity_at: now,
             ..Conversation::blank(room, Seq(0), Origin::Platform, state)
         };
-        self.insert(conversation, true);
-        self.agents.entry(agent).or_default().open += 1;
+        let index = self.insert(conversation, true);
+        self.rerank(index);
+        self.count(agent, 1, 0);
+    }
+
+    /// Where in the set those conversations stand of which `chosen` holds.
+    pub(crate) fn those(&self, chosen: impl Fn(&Conversation) -> bool) -> Vec<usize> {
+        let entries = self.conversations.iter().enumerate();
+        entries.filter(|(_, entry)| chosen(&entry.conversation)).map(|(index, _)| index).collect()
     }
 
     /// Ends a conversation, or lets it end when the call under way settles.
@@ -256,7 +199,7 @@ impl Rooms {
                 self.closing.insert(room, index);
             }
             State::Assigned { agent, .. } => {
-                self.count(agent, -1, 0);
+                self.free_slot(index, agent);
                 self.end(index, how);
             }
             State::Waiting { .. } => self.end(index, how),
@@ -285,6 +228,21 @@ impl Rooms {
         self.change(index).unpark(ParkReason::PreviousClosing);
     }
 
+    /// Frees the slot an assigned conversation takes up, unless it was freed while the conversation is put off.
+    pub(crate) fn free_slot(&mut self, index: usize, agent: AgentId) {
+        self.hold_slot(index, agent, false);
+        self.change(index).slot_freed = false;
+    }
+
+    /// Lets an assigned conversation take up a slot of its agent, or not.
+    pub(crate) fn hold_slot(&mut self, index: usize, agent: AgentId, holds: bool) {
+        let conversation = &self.conversations[index].conversation;
+        if conversation.slot_freed == holds {
+            self.change(index).slot_freed = !holds;
+            self.count(agent, if holds { 1 } else { -1 }, 0);
+        }
+    }
+
     /// Moves an agent's counters.
     pub(crate) fn count(&mut self, agent: AgentId, open: i32, assignments: i32) {
         let change = self.agents.entry(agent).or_default();
@@ -293,13 +251,11 @@ impl Rooms {
     }
 
     pub(crate) fn refund(&mut self, refund: Refund) {
-        if refund.charge != 0 {
-            self.refunds.push(refund);
-        }
+        self.refunds.push(refund);
     }
 
     /// Notes that a session is over. False when that was known.
-    fn remember_closed(&mut self, room: &RoomId, service: &ServiceId) -> bool {
+    pub(crate) fn remember_closed(&mut self, room: &RoomId, service: &ServiceId) -> bool {
         let is_new = self.closed_services.insert((room.clone(), service.clone()));
         if is_new {
             self.newly_closed.push((room.clone(), service.clone()));
@@ -316,7 +272,7 @@ impl Rooms {
     }
 
     /// The session that `latest` says is under way, unless it is known to be over.
-    fn ongoing(&self, room: &RoomId, latest: Option<&LatestService>) -> Option<ServiceId> {
+    pub(crate) fn ongoing(&self, room: &RoomId, latest: Option<&LatestService>) -> Option<ServiceId> {
         let service = latest.filter(|session| !session.resolved).map(|session| session.id.clone())?;
         let named = (room.clone(), service);
         (!self.closed_services.contains(&named)).then_some(named.1)
@@ -356,6 +312,11 @@ impl Rooms {
         self.closing.contains_key(room)
     }
 
+    /// The conversation at `index`.
+    pub(crate) fn at(&self, index: usize) -> &Conversation {
+        &self.conversations[index].conversation
+    }
+
     /// The conversation at `index`, marked as changed.
     pub(crate) fn change(&mut self, index: usize) -> &mut Conversation {
         let entry = &mut self.conversations[index];
@@ -363,20 +324,22 @@ impl Rooms {
         &mut entry.conversation
     }
 
-    fn insert(&mut self, conversation: Conversation, changed: bool) {
+    fn insert(&mut self, conversation: Conversation, changed: bool) -> usize {
         let index = self.conversations.len();
         if conversation.is_open() {
             self.open.insert(conversation.room.clone(), index);
         } else if matches!(conversation.state, State::Closing { .. }) {
             self.closing.insert(conversation.room.clone(), index);
         }
-        self.conversations.push(Entry { conversation, changed });
+        let before = (conversation.id != UNNUMBERED).then(|| conversation.state.clone());
+        self.conversations.push(Entry { conversation, before, changed });
+        index
     }
 }
 
 /// The number of a conversation the ledger has not numbered yet.
 pub const UNNUMBERED: ConversationId = ConversationId(0);
 
-fn resolved_id(latest: Option<&LatestService>) -> Option<&ServiceId> {
+pub(crate) fn resolved_id(latest: Option<&LatestService>) -> Option<&ServiceId> {
     latest.filter(|service| service.resolved).map(|service| &service.id)
 }

@@ -6,6 +6,7 @@ use crate::{AgentId, InboxId, Timestamp};
 
 /// What an agent is on the platform. Only [`Role::Agent`] is dealt conversations unless a policy says more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Serves customers.
@@ -20,6 +21,7 @@ pub enum Role {
 
 /// Whether an agent is at their desk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Presence {
     /// Ready for work.
@@ -30,6 +32,10 @@ pub enum Presence {
     Away,
     /// Not there.
     Offline,
+    /// Set themselves away: given nothing, and keeps what they have.
+    AwayManual,
+    /// Set themselves away for long: a conversation whose customer writes again goes to somebody else.
+    AwayAndReassigning,
 }
 
 /// One agent as a poll saw them.

@@ -1,95 +1,194 @@
-//! Smooth weighted round robin: the rotation of one queue.
+//! Round robin: the rotation of one queue.
 //!
-//! Every eligible agent gains its weight, the one with most is chosen and pays the sum of all weights. Turns are
-//! spread evenly instead of in runs, and an agent who is absent neither gains nor loses. The algorithm is nginx's.
-
-use std::collections::BTreeMap;
+//! Smooth weighted, by nginx's algorithm: every eligible agent gains its weight, the one with most is chosen and pays
+//! the sum of all weights. Turns are spread evenly instead of in runs, and an agent who is absent neither gains nor
+//! loses. Or by who was served longest ago, as Chatwoot does it: the chosen one goes to the back of the line.
 
 use serde::{Deserialize, Serialize};
 
 use crate::AgentId;
 
-/// How far each agent is from a turn; larger is nearer. Ascending by agent.
+/// What anybody of weight is ahead of anybody of none: more than turns ever differ by, weights being 32 bits wide and
+/// agents fewer than 2^20.
+const WEIGHTED: i64 = 1 << 60;
+
+/// How far each agent is from a turn; larger is nearer. In order of joining, which decides between equals.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Rotation(Vec<(AgentId, i64)>);
 
+/// How turns go round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turns {
+    /// In proportion to weights, spread evenly.
+    Smooth,
+    /// To whoever was served longest ago, whatever the weight; who joins goes to the back.
+    LeastRecent,
+}
+
 impl Rotation {
-    /// A rotation as stored.
+    /// A rotation as stored, in order of joining.
     #[must_use]
     pub fn from_stored(turns: impl IntoIterator<Item = (AgentId, i64)>) -> Self {
-        Self(BTreeMap::from_iter(turns).into_iter().collect())
+        Self(turns.into_iter().collect())
     }
 
-    /// Each agent and how far they are from a turn, ascending by agent.
+    /// Each agent and how far they are from a turn, in order of joining.
     pub fn iter(&self) -> impl Iterator<Item = (AgentId, i64)> + '_ {
         self.0.iter().copied()
     }
 
-    /// Chooses among `pool` (agent and weight, ascending by agent) and charges the turn. Returns the agent and the
-    /// charge, or `None` for an empty pool. Ties go to the lowest id.
-    pub fn choose(&mut self, pool: impl IntoIterator<Item = (AgentId, u32)>) -> Option<(AgentId, i64)> {
-        let mut total = 0;
-        let mut best: Option<(i64, AgentId)> = None;
-        let mut from = 0;
-        for (agent, weight) in pool {
-            // Both run in the same order, so one walk over the rotation meets every agent of the pool.
-            from += self.0[from..].iter().take_while(|(other, _)| *other < agent).count();
-            if self.0.get(from).is_none_or(|(other, _)| *other != agent) {
-                self.0.insert(from, (agent, 0));
-            }
-            let turn = &mut self.0[from].1;
-            *turn += i64::from(weight);
-            total += i64::from(weight);
-            if best.is_none_or(|(most, _)| *turn > most) {
-                best = Some((*turn, agent));
-            }
+    /// Lets `agent` join, last of equals. False when they are in it already.
+    pub fn join(&mut self, agent: AgentId, turns: Turns) -> bool {
+        if self.0.iter().any(|(other, _)| *other == agent) {
+            return false;
         }
-        let (_, agent) = best?;
-        self.refund(agent, -total);
-        Some((agent, total))
+        let turn = match turns {
+            Turns::Smooth => 0,
+            Turns::LeastRecent => self.back(),
+        };
+        self.0.push((agent, turn));
+        true
     }
 
-    /// Gives a turn back.
+    /// Lets `agent` leave, with what they were owed. False when they are not in it.
+    pub fn leave(&mut self, agent: AgentId) -> bool {
+        let before = self.0.len();
+        self.0.retain(|(other, _)| *other != agent);
+        self.0.len() < before
+    }
+
+    /// Keeps those of `stays`, and lets those of `joins` join who are not in it; both ascending. Returns everybody's
+    /// place, ascending by agent.
+    pub(crate) fn enroll(
+        &mut self,
+        stays: &[AgentId],
+        joins: &[AgentId],
+        turns: Turns,
+    ) -> Vec<(AgentId, usize)> {
+        self.0.retain(|(agent, _)| stays.binary_search(agent).is_ok());
+        let mut places: Vec<_> =
+            self.0.iter().enumerate().map(|(place, (agent, _))| (*agent, place)).collect();
+        places.sort_unstable();
+        let is_in = |agent: &AgentId| places.binary_search_by_key(agent, |(other, _)| *other).is_ok();
+        let joining: Vec<AgentId> = joins.iter().filter(|agent| !is_in(agent)).copied().collect();
+        let mut back = self.back();
+        for agent in joining {
+            places.push((agent, self.0.len()));
+            self.0.push((agent, if turns == Turns::Smooth { 0 } else { back }));
+            back -= 1;
+        }
+        places.sort_unstable();
+        places
+    }
+
+    /// Chooses among the places and weights of `pool`, ascending by place, and charges the turn. Returns the place and
+    /// the charge, or `None` for an empty pool. A weight of nothing is chosen only when there is no other.
+    pub fn choose(
+        &mut self,
+        pool: impl IntoIterator<Item = (usize, u32)>,
+        turns: Turns,
+    ) -> Option<(usize, i64)> {
+        let (total, (turn, place)) = match turns {
+            Turns::Smooth => self.smooth(pool)?,
+            Turns::LeastRecent => (0, first_of(pool.into_iter().map(|(place, _)| (self.0[place].1, place)))?),
+        };
+        let charge = match turns {
+            Turns::Smooth => total,
+            Turns::LeastRecent => turn - self.back(),
+        };
+        self.0[place].1 -= charge;
+        Some((place, charge))
+    }
+
+    /// Lets everybody of `pool` gain their weight. Returns the sum of weights, and who is nearest to a turn.
+    fn smooth(&mut self, pool: impl IntoIterator<Item = (usize, u32)>) -> Option<(i64, (i64, usize))> {
+        let mut total = 0;
+        let mut first = None;
+        let mut most = i64::MIN;
+        // Runs over everybody for each conversation: kept to one comparison.
+        for (place, weight) in pool {
+            let turn = &mut self.0[place].1;
+            *turn += i64::from(weight);
+            total += i64::from(weight);
+            let claim = *turn + if weight > 0 { WEIGHTED } else { 0 };
+            if claim > most {
+                most = claim;
+                first = Some(place);
+            }
+        }
+        let first = first?;
+        Some((total, (self.0[first].1, first)))
+    }
+
+    /// Gives a turn back; to an agent who left meanwhile it is worth nothing.
     pub fn refund(&mut self, agent: AgentId, charge: i64) {
-        match self.0.binary_search_by_key(&agent, |(other, _)| *other) {
-            Ok(index) => self.0[index].1 += charge,
-            Err(index) => self.0.insert(index, (agent, charge)),
+        if let Some((_, turn)) = self.0.iter_mut().find(|(other, _)| *other == agent) {
+            *turn += charge;
         }
     }
+
+    /// Behind everybody.
+    fn back(&self) -> i64 {
+        self.0.iter().map(|(_, turn)| *turn).min().map_or(0, |last| last - 1)
+    }
+}
+
+/// The largest turn, and of equals the first.
+fn first_of(turns: impl Iterator<Item = (i64, usize)>) -> Option<(i64, usize)> {
+    turns.reduce(|first, next| if next.0 > first.0 { next } else { first })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn turns(weights: &[(i64, u32)], rounds: usize) -> Vec<i64> {
+    fn rotation(agents: &[i64], turns: Turns) -> Rotation {
         let mut rotation = Rotation::default();
-        let pool = || weights.iter().map(|&(id, weight)| (AgentId(id), weight));
-        (0..rounds).filter_map(|_| rotation.choose(pool())).map(|(agent, _)| agent.0).collect()
+        agents.iter().for_each(|id| assert!(rotation.join(AgentId(*id), turns)));
+        rotation
+    }
+
+    fn turns(weights: &[u32], rounds: usize) -> Vec<usize> {
+        let agents: Vec<i64> = (1..).take(weights.len()).collect();
+        let mut rotation = rotation(&agents, Turns::Smooth);
+        let pool = || weights.iter().copied().enumerate();
+        (0..rounds).filter_map(|_| rotation.choose(pool(), Turns::Smooth)).map(|(place, _)| place).collect()
     }
 
     #[test]
     fn equal_weights_take_turns_in_order() {
-        assert_eq!(turns(&[(1, 1), (2, 1), (3, 1)], 6), [1, 2, 3, 1, 2, 3]);
+        assert_eq!(turns(&[1, 1, 1], 6), [0, 1, 2, 0, 1, 2]);
     }
 
     #[test]
     fn weights_are_spread_and_not_served_in_runs() {
-        assert_eq!(turns(&[(1, 5), (2, 1), (3, 1)], 7), [1, 1, 2, 1, 3, 1, 1]);
+        assert_eq!(turns(&[5, 1, 1], 7), [0, 0, 1, 0, 2, 0, 0]);
     }
 
     #[test]
     fn a_refunded_turn_comes_round_at_once() {
-        let pool = [(AgentId(1), 1), (AgentId(2), 1)];
-        let mut rotation = Rotation::default();
-        let (agent, charge) = rotation.choose(pool).unwrap();
-        rotation.refund(agent, charge);
-        assert_eq!(rotation.choose(pool).unwrap().0, agent);
+        for turns in [Turns::Smooth, Turns::LeastRecent] {
+            let mut rotation = rotation(&[1, 2], turns);
+            let pool = [(0, 1), (1, 1)];
+            let (place, charge) = rotation.choose(pool, turns).unwrap();
+            rotation.refund(AgentId(1), charge);
+            assert_eq!(rotation.choose(pool, turns).unwrap().0, place, "{turns:?}");
+        }
+    }
+
+    #[test]
+    fn the_least_recent_is_served_and_goes_to_the_back() {
+        let mut rotation = rotation(&[1, 2, 3, 4, 5], Turns::LeastRecent);
+        let served = (0..2).map(|_| rotation.choose([(2, 1), (3, 1)], Turns::LeastRecent).unwrap().0);
+        assert_eq!(served.collect::<Vec<_>>(), [2, 3]);
+        let everybody = || (0..5).map(|place| (place, 1));
+        let line = (0..5).map(|_| rotation.choose(everybody(), Turns::LeastRecent).unwrap().0);
+        assert_eq!(line.collect::<Vec<_>>(), [0, 1, 4, 2, 3]);
     }
 
     #[test]
     fn an_empty_pool_has_no_turn() {
-        assert_eq!(Rotation::default().choose([]), None);
+        assert_eq!(Rotation::default().choose([], Turns::Smooth), None);
     }
 }

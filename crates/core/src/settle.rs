@@ -2,7 +2,7 @@
 
 use crate::{
     AgentId, Closed, ConversationId, Origin, ParkReason, State, Timestamp,
-    rooms::{Refund, Rooms},
+    rooms::{Opening, Refund, Rooms},
 };
 
 /// The end of one attempt to put an agent into a room.
@@ -75,12 +75,7 @@ impl Rooms {
 
     fn settle_reserved(&mut self, index: usize, agent: AgentId, verdict: Verdict) {
         match verdict {
-            Verdict::Assigned => {
-                let at = self.now;
-                let conversation = self.change(index);
-                conversation.state = State::Assigned { agent, at };
-                conversation.refused.clear();
-            }
+            Verdict::Assigned => self.assign(index, agent),
             Verdict::Closed(how) => {
                 self.give_back(index, agent);
                 self.remember_if_resolved(index, how);
@@ -90,15 +85,29 @@ impl Rooms {
         }
     }
 
+    fn assign(&mut self, index: usize, agent: AgentId) {
+        let at = self.now;
+        let conversation = self.change(index);
+        let turn = conversation.turn.take();
+        conversation.state = State::Assigned { agent, at };
+        conversation.refused.clear();
+        conversation.replaces = None;
+        let is_moved = turn.is_some_and(|turn| turn.team != conversation.traits.team);
+        if is_moved && !self.serves(agent, self.at(index)) {
+            self.put_back(index, true);
+        }
+        self.follow_status(index);
+    }
+
     fn release(&mut self, index: usize, agent: AgentId, refused: bool) {
         let (now, until) = (self.now, self.now + self.timing.refusal);
         let conversation = self.change(index);
-        conversation.state = State::Waiting { park: None };
         conversation.refused.retain(|(who, expiry)| *who != agent && *expiry > now);
         if refused {
             conversation.refused.push((agent, until));
         }
         self.give_back(index, agent);
+        self.enqueue(index);
     }
 
     fn remember_if_resolved(&mut self, index: usize, how: Closed) {
@@ -110,10 +119,12 @@ impl Rooms {
     /// Frees a slot that came to nothing: no conversation was given, no turn was had.
     fn give_back(&mut self, index: usize, agent: AgentId) {
         let conversation = self.change(index);
-        let charge = std::mem::take(&mut conversation.turn_charge);
-        let refund = Refund { inbox: conversation.inbox, agent, charge };
+        let refund =
+            conversation.turn.take().map(|turn| Refund { conversation: conversation.id, agent, turn });
         self.count(agent, -1, -1);
-        self.refund(refund);
+        if let Some(refund) = refund {
+            self.refund(refund);
+        }
     }
 
     /// Applies a read-back of a conversation's room, asked for when its events did not add up or when its agent's list
@@ -130,8 +141,8 @@ impl Rooms {
             | State::Assigned { .. }
             | State::Resolved { .. } => return Settled::Stale,
         }
-        let (room, inbox, origin) = (found.room.clone(), found.inbox, found.origin);
-        let (reopened_by, wrote_at) = (found.verify_seq, found.last_activity_at);
+        let (origin, wrote_at) = (found.origin, found.last_activity_at);
+        let reopened = found.verify_from.map(|began| Opening::after(found, began));
         let wrote_since = wrote_at >= asked_at;
         let settle = self.timing.settle_window;
         let is_fresh = matches!(found.state, State::Assigned { at, .. } if at + settle > asked_at);
@@ -139,24 +150,24 @@ impl Rooms {
             Seen::Served if wrote_since => return Settled::Stale,
             Seen::Served => {
                 let conversation = self.change(index);
-                (conversation.verify_at, conversation.verify_seq) = (None, None);
+                (conversation.verify_at, conversation.verify_from) = (None, None);
             }
             Seen::Over(how) => {
                 self.remember_if_resolved(index, how);
                 self.close(index, how);
-                if let (true, Some(seq)) = (wrote_since, reopened_by) {
-                    self.open_new(room, seq, wrote_at, inbox, None);
+                if let Some(opening) = reopened.filter(|_| wrote_since) {
+                    self.open_new(opening, None);
                 }
             }
-            Seen::Waiting => match (reopened_by, origin) {
-                (Some(seq), _) => {
+            Seen::Waiting => match (reopened, origin) {
+                (Some(opening), _) => {
                     self.close(index, Closed::Resolved);
-                    self.open_new(room, seq, wrote_at, inbox, None);
+                    self.open_new(opening, None);
                 }
                 // The reading may lag behind the assignment: too early to free a slot.
                 (None, _) if is_fresh => return Settled::Stale,
                 // Nobody wrote again: the agent was taken out of the room, which keeps its place.
-                (None, Origin::Event) => self.put_back(index),
+                (None, Origin::Event) => self.put_back(index, false),
                 // It never had a place; the list of waiting rooms gives it one.
                 (None, Origin::Platform) => self.close(index, Closed::Resolved),
             },
@@ -167,18 +178,14 @@ impl Rooms {
     /// What the room shows of a session that may never have begun.
     fn doubt_verified(&mut self, index: usize, seen: Seen) -> Settled {
         match seen {
-            Seen::Waiting => self.change(index).unpark(ParkReason::Doubted),
+            Seen::Waiting => {
+                let conversation = self.change(index);
+                conversation.unpark(ParkReason::Doubted);
+                conversation.verify_at = None;
+            }
             Seen::Served => self.end(index, Closed::ServedElsewhere),
             Seen::Over(how) => self.end(index, how),
         }
         Settled::Applied
-    }
-
-    fn put_back(&mut self, index: usize) {
-        let conversation = self.change(index);
-        let Some(agent) = conversation.holder() else { return };
-        conversation.state = State::Waiting { park: None };
-        (conversation.verify_at, conversation.turn_charge) = (None, 0);
-        self.count(agent, -1, 0);
     }
 }

@@ -65,11 +65,65 @@ impl Timestamp {
         (seconds / 3_600, seconds / 60 % 60, seconds % 60)
     }
 
+    /// Reads an instant as RFC 3339 has it (`2026-11-21T09:12:44Z`, `2026-11-21T16:12:44.25+07:00`), to the millisecond.
+    #[must_use]
+    pub fn parse_rfc3339(text: &str) -> Option<Self> {
+        let (date, rest) = text.split_at_checked(10)?;
+        let (clock, zone) = rest.strip_prefix(['T', 't', ' '])?.split_at_checked(8)?;
+        let [hour, minute, second] = numbers(clock, ':')?;
+        // A leap second is the one before it.
+        let in_range = (0..24).contains(&hour) && (0..60).contains(&minute) && (0..=60).contains(&second);
+        let (ms, zone) = match zone.strip_prefix('.') {
+            None => (0, zone),
+            Some(rest) => {
+                let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+                let ms = format!("{:0<3.3}", &rest[..digits]).parse().ok().filter(|_| digits > 0)?;
+                (ms, &rest[digits..])
+            }
+        };
+        let seconds = (hour * 60 + minute) * 60 + second.min(59);
+        let local = day_number(date)? * MS_PER_DAY + seconds * 1_000 + ms;
+        in_range.then_some(Self(local - zone_minutes(zone)? * 60_000))
+    }
+
     /// Time passed since `earlier`; zero when `earlier` lies ahead.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
+}
+
+/// Whole numbers between `separator`s, two digits each but the first, which may have four.
+fn numbers(text: &str, separator: char) -> Option<[i64; 3]> {
+    let mut parts = text.split(separator).map(|part| {
+        let is_number = matches!(part.len(), 2 | 4) && part.bytes().all(|byte| byte.is_ascii_digit());
+        is_number.then(|| part.parse().ok()).flatten()
+    });
+    let three = [parts.next()??, parts.next()??, parts.next()??];
+    parts.next().is_none().then_some(three)
+}
+
+/// Minutes ahead of UTC: `Z`, `+07:00`.
+fn zone_minutes(zone: &str) -> Option<i64> {
+    if zone.eq_ignore_ascii_case("z") {
+        return Some(0);
+    }
+    let sign = if zone.starts_with('-') { -1 } else { 1 };
+    let [_, hours, minutes] = numbers(&format!("00:{}", zone.strip_prefix(['+', '-'])?), ':')?;
+    (hours < 24 && minutes < 60).then_some(sign * (hours * 60 + minutes))
+}
+
+/// The day of `text` (`2026-11-21`), counted from 1 January 1970. The inverse of [`Timestamp::date`], by the same
+/// source: `days_from_civil`.
+pub(crate) fn day_number(text: &str) -> Option<i64> {
+    let [year, month, day] = numbers(text, '-').filter(|_| text.len() == 10)?;
+    let year_from_march = year - i64::from(month <= 2);
+    let (era, year_of_era) = (year_from_march.div_euclid(400), year_from_march.rem_euclid(400));
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    let number = era * 146_097 + day_of_era - 719_468;
+    // 31 April and the like come out as another date.
+    (Timestamp(number * MS_PER_DAY).date() == (year, month, day)).then_some(number)
 }
 
 impl From<SystemTime> for Timestamp {
@@ -116,6 +170,33 @@ impl fmt::Display for Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_instant_is_read_as_it_was_written() {
+        for ms in [0, -1, 951_782_400_000, 1_709_251_199_999, 1_735_689_599_001, -2_203_891_200_000] {
+            let instant = Timestamp::from_millis(ms);
+            assert_eq!(Timestamp::parse_rfc3339(&instant.rfc3339()), Some(instant), "{ms}");
+        }
+        let noon = Timestamp::parse_rfc3339("2026-11-21T12:00:00Z");
+        for same in ["2026-11-21T19:00:00+07:00", "2026-11-21t07:30:00.0-04:30", "2026-11-21 12:00:00z"] {
+            assert_eq!(Timestamp::parse_rfc3339(same), noon, "{same}");
+        }
+        for wrong in [
+            "",
+            "2026-11-21",
+            "2026-11-21T12:00:00",
+            "2026-02-29T12:00:00Z",
+            "2026-13-01T12:00:00Z",
+            "2026-11-21T24:00:00Z",
+            "2026-11-21T12:00:00.Z",
+            "2026-11-21T12:00:00+7",
+            "2026-11-21T1é:00:00Z",
+            "2026-1-21T12:00:00Z",
+            "+026-11-21T12:00:00Z",
+        ] {
+            assert_eq!(Timestamp::parse_rfc3339(wrong), None, "{wrong}");
+        }
+    }
 
     #[test]
     fn an_instant_is_written_as_its_date_and_time_of_day() {

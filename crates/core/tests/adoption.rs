@@ -52,6 +52,23 @@ fn rooms_are_adopted_in_the_same_order_every_time() {
 }
 
 #[test]
+fn a_list_that_still_shows_a_session_just_resolved_takes_nobody_who_waits_for_the_next() {
+    let (mut ledger, room) = (Ledger::new(), room(1));
+    ledger.fold(&room, allocate());
+    ledger.assign(&room, ANA);
+    ledger.fold(&room, allocate());
+    ledger.pass(SETTLED);
+    ledger.fold(&room, resolve());
+    ledger.pass(SECOND);
+
+    let adopted = ledger.adopt(ANA, std::slice::from_ref(&room));
+
+    assert_eq!((adopted, ledger.load(ANA)), (Adopted::default(), 0));
+    ledger.pass(SETTLED);
+    assert_eq!(ledger.adopt(ANA, &[room]).taken, 1, "she serves the next one too");
+}
+
+#[test]
 fn a_room_resolved_within_the_settle_window_is_not_adopted() {
     let (mut ledger, room) = (Ledger::new(), room(1));
     ledger.fold(&room, allocate());

@@ -3,11 +3,15 @@
 use std::collections::BTreeMap;
 
 use sebastian_core::{
-    Agent, AgentId, AgentLoad, Decision, Head, InboxId, Outcome, Policy, Rotation, Snapshot, Strategy,
-    Timestamp, decide,
+    Agent, AgentId, AgentLoad, Decision, Head, InboxId, Outcome, Policy, Presence, QueueKey, Rotation,
+    Snapshot, Strategy, Timestamp, decide,
 };
 
 use crate::support::*;
+
+fn queue(inbox: InboxId) -> QueueKey {
+    QueueKey { inbox: Some(inbox), team: None }
+}
 
 fn round_robin(snapshot: &Snapshot) -> Vec<Decision> {
     decide(snapshot, &Policy { strategy: Strategy::RoundRobin, ..Policy::default() }, NOW)
@@ -96,7 +100,7 @@ fn round_robin_reports_each_queues_rotation_once_with_its_last_turn() {
     let decisions = round_robin(&snapshot((1..=3).map(both), waiting));
 
     let reported: Vec<Option<Option<InboxId>>> =
-        decisions.iter().map(|decision| decision.rotation.as_ref().map(|(queue, _)| *queue)).collect();
+        decisions.iter().map(|decision| decision.rotation.as_ref().map(|(queue, _)| queue.inbox)).collect();
     assert_eq!(reported, [None, None, None, Some(Some(SUPPORT)), Some(Some(SALES))]);
 }
 
@@ -113,7 +117,7 @@ fn a_queue_in_which_nobody_took_a_turn_reports_no_rotation() {
 fn a_turn_given_back_is_taken_by_the_same_agent() {
     let mut snapshot = snapshot((1..=3).map(agent), vec![head(1)]);
     let mut first = round_robin(&snapshot).remove(0);
-    let Outcome::Reserve { agent, turn_charge } = first.outcome else { panic!("nobody was chosen") };
+    let Outcome::Reserve { agent, turn_charge, .. } = first.outcome else { panic!("nobody was chosen") };
     let (queue, mut rotation) = first.rotation.take().unwrap();
 
     rotation.refund(agent, turn_charge);
@@ -123,13 +127,40 @@ fn a_turn_given_back_is_taken_by_the_same_agent() {
 }
 
 #[test]
-fn an_agent_away_for_a_while_neither_gains_nor_loses_turns() {
-    let all = Rotation::from_stored([(AgentId(1), 0), (AgentId(2), 0), (AgentId(3), 0)]);
-    let mut snapshot = snapshot([agent(1), agent(2)], (1..=4).map(head).collect());
-    snapshot.rotations = BTreeMap::from([(Some(SALES), all)]);
+fn an_agent_away_for_a_while_keeps_their_place_and_neither_gains_nor_loses_turns() {
+    let all = Rotation::from_stored([(AgentId(3), 1), (AgentId(1), 0), (AgentId(2), -1)]);
+    let away = Agent { presence: Presence::Away, ..agent(3) };
+    let mut snapshot = snapshot([agent(1), agent(2), away], (1..=4).map(head).collect());
+    snapshot.rotations = BTreeMap::from([(queue(SALES), all)]);
 
     let (_, after) =
         round_robin(&snapshot).into_iter().filter_map(|decision| decision.rotation).last().unwrap();
 
-    assert_eq!(after.iter().find(|(agent, _)| *agent == AgentId(3)), Some((AgentId(3), 0)));
+    assert_eq!(after.iter().next(), Some((AgentId(3), 1)));
+}
+
+#[test]
+fn a_rotation_forgets_who_left_and_takes_in_who_came_behind_the_others() {
+    let left = Rotation::from_stored([(AgentId(9), 5), (AgentId(2), 0), (AgentId(3), 0)]);
+    let elsewhere = Agent { inboxes: Some(vec![SUPPORT]), ..agent(3) };
+    let mut snapshot = snapshot([agent(1), agent(2), elsewhere], (1..=2).map(head).collect());
+    snapshot.rotations = BTreeMap::from([(queue(SALES), left)]);
+
+    let decisions = round_robin(&snapshot);
+
+    assert_eq!(chosen(&decisions), [2, 1]);
+    let (_, after) = decisions.into_iter().filter_map(|decision| decision.rotation).last().unwrap();
+    assert_eq!(after.iter().map(|(agent, _)| agent.0).collect::<Vec<_>>(), [2, 1]);
+}
+
+#[test]
+fn an_agent_of_whose_inboxes_the_platform_is_silent_for_once_keeps_their_place() {
+    let all = Rotation::from_stored([(AgentId(2), 0), (AgentId(1), 0)]);
+    let unknown = Agent { inboxes: None, ..agent(2) };
+    let mut snapshot = snapshot([agent(1), unknown], vec![head(1)]);
+    snapshot.rotations = BTreeMap::from([(queue(SALES), all)]);
+
+    let (_, after) = round_robin(&snapshot).remove(0).rotation.unwrap();
+
+    assert_eq!(after.iter().collect::<Vec<_>>(), [(AgentId(2), 0), (AgentId(1), 0)]);
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use sebastian_core::{
     Agent, AgentId, AgentLoad, Answers, Decision, Head, Outcome, Park, ParkReason, Policy, Presence,
-    Rejection, Role, Roster, Snapshot, decide,
+    Rejection, Role, Roster, Rulebook, Snapshot, decide,
     decide::{PARK_MAX, explain, free_slots},
 };
 
@@ -15,7 +15,8 @@ fn one_decision(snapshot: &Snapshot) -> Decision {
 }
 
 fn answer(head: &Head, agents: impl IntoIterator<Item = Agent>) -> Answers {
-    Answers(BTreeMap::from([(head.room.clone(), agents.into_iter().collect())]))
+    let agents = BTreeMap::from([(head.room.clone(), agents.into_iter().collect())]);
+    Answers { agents, ..Answers::default() }
 }
 
 #[test]
@@ -54,7 +55,7 @@ fn a_stale_roster_assigns_to_nobody_and_says_so() {
     assert_eq!(decision.outcome, Outcome::Pass);
     assert!(decision.rejected.iter().all(|(_, why)| why == Rejection::RosterStale));
     assert_eq!(decision.rejected.iter().count(), 2);
-    assert_eq!(free_slots(&snapshot.roster, &snapshot.loads, &policy, too_late), 0);
+    assert_eq!(free_slots(&snapshot.roster, &snapshot.loads, &snapshot.rules, &policy, too_late), 0);
     assert_eq!(decide(&snapshot, &policy, NOW + policy.staleness_max)[0].outcome, to(1));
 }
 
@@ -129,9 +130,9 @@ fn of_two_loads_told_the_higher_is_believed() {
     let told = |load| vec![Agent { reported_load: Some(load), ..agent(1) }];
     let mut snapshot = snapshot([Agent { reported_load: None, ..agent(1) }], vec![head(1), head(2)]);
     for (one, other) in [(0, 3), (3, 0)] {
-        let answers = BTreeMap::from([(head(1).room, told(one)), (head(2).room, told(other))]);
+        let agents = BTreeMap::from([(head(1).room, told(one)), (head(2).room, told(other))]);
 
-        snapshot.answers = Answers(answers).into();
+        snapshot.answers = Answers { agents, ..Answers::default() }.into();
 
         assert_eq!(outcomes(&snapshot), []);
     }
@@ -185,6 +186,16 @@ fn a_count_that_still_holds_what_just_closed_blocks_nobody() {
     let lagging = Agent { reported_load: Some(3), ..agent(1) };
     let mut snapshot = snapshot([lagging], (1..=2).map(head).collect());
     let known = AgentLoad { open: 2, closed_recently: 1, ..AgentLoad::none(ANA) };
+    snapshot.loads = BTreeMap::from([(ANA, known)]);
+
+    assert_eq!(outcomes(&snapshot), [to(1)]);
+}
+
+#[test]
+fn a_count_that_holds_what_is_put_off_blocks_nobody() {
+    let snoozing = Agent { reported_load: Some(3), ..agent(1) };
+    let mut snapshot = snapshot([snoozing], (1..=2).map(head).collect());
+    let known = AgentLoad { open: 2, put_off: 1, ..AgentLoad::none(ANA) };
     snapshot.loads = BTreeMap::from([(ANA, known)]);
 
     assert_eq!(outcomes(&snapshot), [to(1)]);
@@ -259,11 +270,11 @@ fn free_slots_count_room_and_never_take_unknown_for_none() {
     let unknown = Agent { reported_load: None, ..agent(3) };
     let roster =
         Roster::new(1, NOW, vec![agent(1), agent(2), unknown, Agent { forced_offline: true, ..agent(4) }]);
-    let loads = BTreeMap::from([load(1, 1), load(2, 7)]);
+    let (loads, rules) = (BTreeMap::from([load(1, 1), load(2, 7)]), Rulebook::default());
 
-    assert_eq!(free_slots(&roster, &loads, &Policy::default(), NOW), 2 + 1);
+    assert_eq!(free_slots(&roster, &loads, &rules, &Policy::default(), NOW), 2 + 1);
     let unlimited = Policy { capacity: None, ..Policy::default() };
-    assert_eq!(free_slots(&roster, &loads, &unlimited, NOW), u32::MAX);
+    assert_eq!(free_slots(&roster, &loads, &rules, &unlimited, NOW), u32::MAX);
 }
 
 #[test]
@@ -276,7 +287,7 @@ fn an_explanation_names_what_a_decision_would() {
     let told = Agent { reported_load: Some(1), ..agent(2) };
     let explained = |snapshot: &Snapshot| -> Vec<Option<Rejection>> {
         let verdicts = explain(snapshot, &Policy::default(), NOW, &head(1));
-        verdicts.into_iter().map(|(_, verdict)| verdict).collect()
+        verdicts.agents.into_iter().map(|one| one.rejection).collect()
     };
 
     let unanswered = explained(&snapshot);

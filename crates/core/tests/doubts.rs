@@ -1,6 +1,6 @@
 //! Events the ledger cannot explain: the room is read back, and the platform's word decides.
 
-use sebastian_core::{Closed, Seen, Settled, State, Timing, Verdict};
+use sebastian_core::{Closed, Seen, Settled, State, Timing, Update, Verdict};
 
 use crate::support::*;
 
@@ -21,7 +21,7 @@ fn an_unexplained_allocate_asks_for_a_read_back_after_the_settle_window() {
 
     let ours = ledger.open_in(&room);
     assert_eq!(ours.verify_at, Some(ledger.now + Timing::default().settle_window));
-    assert_eq!(ours.verify_seq, Some(place));
+    assert_eq!(ours.verify_from, Some((place, ledger.now)));
     assert!(ours.is_assigned());
 }
 
@@ -44,7 +44,7 @@ fn a_second_doubt_keeps_the_first_ones_time_and_place() {
     ledger.fold(&room, allocate());
 
     let ours = ledger.open_in(&room);
-    assert_eq!((ours.verify_at, ours.verify_seq), (first.verify_at, first.verify_seq));
+    assert_eq!((ours.verify_at, ours.verify_from), (first.verify_at, first.verify_from));
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn a_room_seen_served_is_doubted_no_more() {
     ledger.read_back(&room, Seen::Served);
 
     let ours = ledger.open_in(&room);
-    assert_eq!((ours.verify_at, ours.verify_seq), (None, None));
+    assert_eq!((ours.verify_at, ours.verify_from), (None, None));
     assert_eq!(ledger.load(ANA), 1);
 }
 
@@ -76,6 +76,44 @@ fn a_late_resolve_reopens_at_the_place_of_the_new_sessions_event() {
     assert!(!ledger.changed, "its copy leaves the reopened conversation alone");
     ledger.read_back(&room, Seen::Waiting);
     assert_eq!(ledger.open_in(&room).state, State::Waiting { park: None });
+}
+
+#[test]
+fn a_reopened_session_began_with_its_first_message_and_keeps_its_turn() {
+    for late_resolve in [true, false] {
+        let (mut ledger, doubted) = with_ana();
+        let (place, began) = (ledger.fold(&doubted, allocate()), ledger.now);
+        ledger.pass(SECOND);
+        ledger.fold(&room(2), allocate());
+        ledger.pass(SECOND);
+        ledger.fold(&doubted, allocate());
+        let wrote_at = ledger.now;
+
+        if late_resolve {
+            ledger.fold(&doubted, resolve_session(2));
+        } else {
+            ledger.read_back(&doubted, Seen::Waiting);
+        }
+
+        let reopened = ledger.open_in(&doubted);
+        assert_eq!((reopened.position, reopened.opened_at, reopened.rank), (place, began, began));
+        assert_eq!(reopened.last_activity_at, wrote_at);
+        assert!(reopened.rank < ledger.open_in(&room(2)).rank);
+    }
+}
+
+#[test]
+fn a_doubt_ends_when_the_conversation_is_taken_from_its_agent() {
+    let (mut ledger, room) = with_ana();
+    let place = ledger.open_in(&room).position;
+    ledger.fold(&room, allocate());
+    ledger.update(&room, Update { unassign: true, ..Update::default() });
+    ledger.assign(&room, BUDI);
+    ledger.pass(SETTLED);
+
+    ledger.read_back(&room, Seen::Waiting);
+
+    assert_eq!((ledger.opened_in(&room), ledger.open_in(&room).position), (1, place));
 }
 
 #[test]
@@ -228,7 +266,7 @@ fn a_turn_is_paid_even_when_the_agent_was_taken_out_again() {
 
     ledger.read_back(&room, Seen::Waiting);
 
-    assert_eq!(ledger.open_in(&room).turn_charge, 0, "nothing is left to be given back");
+    assert_eq!(ledger.open_in(&room).turn, None, "nothing is left to be given back");
     assert_eq!((ledger.turns_paid(ANA), ledger.assignments(ANA)), (3, 1));
 }
 

@@ -1,6 +1,6 @@
 //! Why a conversation stands where it stands, in words.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use sebastian_core::{
     Agent, Candidate, Case, Closed, Conversation, ConversationId, Explanation, NoRoster, Origin, Park,
@@ -15,6 +15,7 @@ fn conversation(state: State) -> Conversation {
         id: ConversationId(9),
         inbox: Some(SALES),
         opened_at: NOW - SECOND * 120,
+        last_activity_at: NOW - SECOND * 120,
         ..Conversation::blank(room(1), Seq(5), Origin::Event, state)
     }
 }
@@ -31,7 +32,11 @@ fn case<'a>(conversation: &'a Conversation, policy: &'a Policy, agents: Vec<Agen
         pause: None,
         roster: Ok(Roster::new(1, NOW, agents).into()),
         loads: BTreeMap::new(),
+        inbox_loads: BTreeMap::new(),
+        windows: BTreeMap::new(),
+        rules: Arc::default(),
         policy,
+        decided: None,
         now: NOW,
     }
 }
@@ -59,11 +64,11 @@ fn each_agent_is_named_with_the_reason_they_are_not_given_it() {
     let full = BTreeMap::from([load(1, 3)]);
     let case = Case { place: Some(3), loads: full, ..case(&conversation, &policy, agents) };
 
-    let Explanation { sentence, agents } = case.explain();
+    let Explanation { sentence, agents, .. } = case.explain();
 
     assert_eq!(
         sentence,
-        "waiting 2 min, place 3; Ayu is full (3/3), Bima is offline, Citra is not in its inbox, Dewi is refused \
+        "waiting 2 min, position 3; Ayu is full (3/3), Bima is offline, Citra is not in its inbox, Dewi is refused \
          for it by the platform, Eka could take it"
     );
     let reasons: Vec<Option<Rejection>> = agents.iter().map(|agent| agent.reason).collect();
@@ -100,7 +105,7 @@ fn admins_and_supervisors_are_listed_and_not_spoken_of() {
     let explained = case(&conversation, &policy, vec![admin, supervisor, named(3, "Citra")]).explain();
 
     assert_eq!(explained.sentence, "waiting 2 min; Citra could take it");
-    let words: Vec<String> = explained.agents.iter().map(Candidate::why).collect();
+    let words: Vec<&str> = explained.agents.iter().map(Candidate::why).collect();
     assert_eq!(words, ["an admin", "a supervisor", "could take it"]);
 }
 
@@ -195,7 +200,7 @@ fn one_that_waits_no_more_has_a_sentence_and_no_candidates() {
     let policy = Policy::default();
     let served = Some((ANA, NOW - SECOND * 60));
     let case = Case { served, roster: Err(NoRoster::Missing), ..case(&over, &policy, vec![]) };
-    let Explanation { sentence, agents } = case.explain();
+    let Explanation { sentence, agents, .. } = case.explain();
     assert_eq!(
         sentence,
         "resolved at 2023-11-14 22:13:20 UTC, served by agent 1 since 2023-11-14 22:12:20 UTC"

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use proptest::{collection::vec, prelude::*, sample::select};
 use sebastian_core::{
-    AgentId, Closed, ConversationId, EventKind, RoomId, Seen, Seq, Settled, State, Verdict,
+    AgentId, Closed, ConversationId, EventKind, Order, Policy, Priority, RoomId, Rulebook, Seen, Seq,
+    Settled, SlotRule, State, Status, TeamId, Update, Verdict,
 };
 
-use crate::support::*;
+use crate::{rules::team, support::*};
 
+const TEAM: TeamId = TeamId(41);
 const ROOMS: usize = 4;
 const AGENTS: [AgentId; 3] = [AgentId(1), AgentId(2), AgentId(3)];
 
@@ -20,7 +22,34 @@ enum Step {
     List(AgentId, Vec<usize>, u32),
     Transfer(usize, AgentId, AgentId),
     ReadBack(usize, Seen),
+    Update(usize, Update),
+    Stray(usize, AgentId),
     Pass(u32),
+}
+
+/// One agent of the three is in the team, one has set herself away for long.
+fn ledger(slots: SlotRule) -> Ledger {
+    let teams = BTreeMap::from([(TEAM, team([AGENTS[0]]))]);
+    let policy = Policy { slots, order: Order::Priority, ..Policy::default() };
+    let mut ledger = Ledger::under(Rulebook { teams, ..Rulebook::default() }, policy);
+    ledger.absent.insert(AGENTS[1]);
+    ledger
+}
+
+fn a_slot_rule() -> impl Strategy<Value = SlotRule> {
+    any::<(bool, bool)>().prop_map(|(pending_holds, snoozed_holds)| SlotRule { pending_holds, snoozed_holds })
+}
+
+/// A change of what a conversation carries. Snoozes end within a minute of the first instant.
+fn an_update() -> impl Strategy<Value = Update> {
+    let status = proptest::option::of(select(vec![Status::Open, Status::Pending, Status::Snoozed]));
+    let until = proptest::option::of((0u32..60).prop_map(|after| Ledger::new().now + after * SECOND));
+    let team = select(vec![None, Some(None), Some(Some(TEAM)), Some(Some(TeamId(99)))]);
+    let priority = select(vec![None, Some(None), Some(Some(Priority::Urgent))]);
+    let unassign = proptest::bool::weighted(0.2);
+    (status, until, team, priority, unassign).prop_map(|(status, snoozed_until, team, priority, unassign)| {
+        Update { status, snoozed_until, team, priority, unassign, ..Update::default() }
+    })
 }
 
 fn a_kind() -> impl Strategy<Value = EventKind> {
@@ -50,6 +79,8 @@ fn a_step() -> impl Strategy<Value = Step> {
         2 => (agent(), vec(0..ROOMS, 0..3), 0u32..15).prop_map(|(who, rooms, ago)| Step::List(who, rooms, ago)),
         1 => (0..ROOMS, agent(), agent()).prop_map(|(room, from, to)| Step::Transfer(room, from, to)),
         2 => (0..ROOMS, seen).prop_map(|(room, seen)| Step::ReadBack(room, seen)),
+        4 => (0..ROOMS, an_update()).prop_map(|(room, update)| Step::Update(room, update)),
+        1 => (0..ROOMS, agent()).prop_map(|(room, agent)| Step::Stray(room, agent)),
         2 => (0u32..20).prop_map(Step::Pass),
     ]
 }
@@ -63,7 +94,8 @@ fn take(ledger: &mut Ledger, attempts: &mut Vec<Attempt>, step: &Step) -> Option
         }
         Step::Reserve(n, agent) => {
             let open = ledger.find_open(&room(*n))?;
-            if matches!(open.state, State::Waiting { .. }) {
+            let sits_out = open.status != Status::Open || open.is_doubted();
+            if matches!(open.state, State::Waiting { .. }) && !sits_out {
                 attempts.push(ledger.reserve(&room(*n), *agent));
             }
         }
@@ -82,7 +114,15 @@ fn take(ledger: &mut Ledger, attempts: &mut Vec<Attempt>, step: &Step) -> Option
             ledger.find_open(&room(*n))?;
             return Some(ledger.read_back(&room(*n), *seen));
         }
-        Step::Pass(seconds) => ledger.pass(*seconds * SECOND),
+        Step::Update(n, update) => ledger.update(&room(*n), update.clone()),
+        Step::Stray(n, agent) => {
+            ledger.find_open(&room(*n))?;
+            ledger.put_back(&room(*n), *agent);
+        }
+        Step::Pass(seconds) => {
+            ledger.pass(*seconds * SECOND);
+            ledger.wake();
+        }
     }
     None
 }
@@ -95,8 +135,8 @@ proptest! {
     #![proptest_config(cases(1_500))]
 
     #[test]
-    fn no_history_unbalances_the_books_or_moves_a_place(steps in vec(a_step(), 1..50)) {
-        let (mut ledger, mut attempts) = (Ledger::new(), Vec::new());
+    fn no_history_unbalances_the_books_or_moves_a_place(slots in a_slot_rule(), steps in vec(a_step(), 1..50)) {
+        let (mut ledger, mut attempts) = (ledger(slots), Vec::new());
         for step in &steps {
             let before = ledger.clone();
 
@@ -111,11 +151,17 @@ proptest! {
             if settled == Some(Settled::Stale) {
                 prop_assert!(!ledger.changed, "a stale word changes nothing");
             }
+            for one in ledger.unresolved().filter(|one| one.is_assigned()) {
+                let holds = slots.holds(one.status);
+                prop_assert_eq!(one.slot_freed, !holds, "a slot is free as the policy says: {:#?}", one);
+            }
         }
     }
 
     #[test]
-    fn folding_in_one_batch_or_in_many_ends_the_same(events in vec((0..ROOMS, a_kind()), 0..30)) {
+    fn folding_in_one_batch_or_in_many_ends_the_same(
+        events in vec((0..ROOMS, prop_oneof![3 => a_kind(), 1 => an_update().prop_map(EventKind::Update)]), 0..30)
+    ) {
         let rooms: Vec<RoomId> = (0..ROOMS).map(room).collect();
         let named = || events.iter().map(|(n, kind)| (&rooms[*n], kind.clone()));
         let (mut one, mut many) = (Ledger::new(), Ledger::new());

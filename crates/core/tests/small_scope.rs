@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use sebastian_core::{AgentId, Closed, EventKind, Seen, State, Verdict};
+use sebastian_core::{AgentId, Closed, EventKind, Seen, State, Status, Update, Verdict};
 
 use crate::support::*;
 
@@ -14,6 +14,22 @@ enum Step {
     List(AgentId, bool),
     Transfer(AgentId, AgentId),
     ReadBack(Seen),
+    Stray(AgentId),
+    Wake,
+}
+
+fn status(status: Status) -> EventKind {
+    EventKind::Update(Update { status: Some(status), ..Update::default() })
+}
+
+/// Half a minute, or five steps.
+fn snooze() -> EventKind {
+    let snoozed_until = Some(Ledger::new().now + 30 * SECOND);
+    EventKind::Update(Update { status: Some(Status::Snoozed), snoozed_until, ..Update::default() })
+}
+
+fn unassign() -> EventKind {
+    EventKind::Update(Update { unassign: true, ..Update::default() })
 }
 
 fn steps() -> Vec<Step> {
@@ -26,6 +42,10 @@ fn steps() -> Vec<Step> {
         Event(resolve()),
         Event(resolve_session(1)),
         Event(resolve_session(2)),
+        Event(status(Status::Open)),
+        Event(status(Status::Pending)),
+        Event(snooze()),
+        Event(unassign()),
         Reserve(ANA),
         Reserve(BUDI),
         Settle(Verdict::Assigned),
@@ -38,6 +58,8 @@ fn steps() -> Vec<Step> {
         ReadBack(Seen::Served),
         ReadBack(Seen::Waiting),
         ReadBack(Seen::Over(Closed::Resolved)),
+        Stray(ANA),
+        Wake,
     ]
 }
 
@@ -66,6 +88,10 @@ fn take(ledger: &Ledger, step: &Step) -> Option<Ledger> {
             next.find_open(&room).filter(|open| open.is_assigned())?;
             next.read_back(&room, *seen);
         }
+        Step::Stray(agent) => {
+            next.find_open(&room).is_some().then(|| next.put_back(&room, *agent)).map(drop)?
+        }
+        Step::Wake => next.wake(),
     }
     Some(next)
 }

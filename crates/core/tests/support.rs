@@ -3,15 +3,19 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     hash::{BuildHasher, RandomState},
+    sync::Arc,
     time::Duration,
 };
 
 use proptest::test_runner::{Config, RngSeed};
 use sebastian_core::{
-    Adopted, Agent, AgentId, AgentLoad, Changes, Conversation, ConversationId, Event, EventKind, Head,
-    InboxId, LatestService, Listing, Outcome, Policy, Presence, Role, RoomId, Rooms, Roster, Seen, Seq,
-    ServiceId, Settled, Settlement, Snapshot, Source, State, Timestamp, Timing, Verdict, decide,
+    Adopted, Agent, AgentId, AgentLoad, Changes, Conversation, ConversationId, Event, EventKind, Head, Hints,
+    InboxId, LatestService, Listing, Order, Origin, Outcome, Park, ParkReason, Policy, Presence, Role,
+    RoomId, Rooms, Roster, Rulebook, Seen, Seq, ServiceId, Settled, Settlement, Snapshot, Source, State,
+    Status, Timestamp, Timing, Traits, Turn, Update, Verdict, decide,
 };
+
+pub use crate::rules::*;
 
 pub const ANA: AgentId = AgentId(1);
 pub const BUDI: AgentId = AgentId(2);
@@ -29,19 +33,19 @@ pub fn session(n: usize) -> ServiceId {
 
 /// An allocation that says nothing about sessions.
 pub fn allocate() -> EventKind {
-    EventKind::Allocate { inbox: None, latest_service: None }
+    EventKind::Allocate { inbox: None, latest_service: None, hints: Hints::default() }
 }
 
 /// The allocation of a customer whose session `n` is over.
 pub fn allocate_after(n: usize) -> EventKind {
     let latest = LatestService { id: session(n), resolved: true };
-    EventKind::Allocate { inbox: None, latest_service: Some(latest) }
+    EventKind::Allocate { inbox: None, latest_service: Some(latest), hints: Hints::default() }
 }
 
 /// An allocation that names the session under way.
 pub fn allocate_in(n: usize) -> EventKind {
     let latest = LatestService { id: session(n), resolved: false };
-    EventKind::Allocate { inbox: None, latest_service: Some(latest) }
+    EventKind::Allocate { inbox: None, latest_service: Some(latest), hints: Hints::default() }
 }
 
 pub fn resolve() -> EventKind {
@@ -80,6 +84,10 @@ pub struct Attempt {
 #[derive(Debug, Clone)]
 pub struct Ledger {
     pub now: Timestamp,
+    pub rules: Arc<Rulebook>,
+    pub policy: Policy,
+    /// Agents who have set themselves away for long.
+    pub absent: BTreeSet<AgentId>,
     /// What the last rule changed.
     pub changed: bool,
     pub conversations: BTreeMap<ConversationId, Conversation>,
@@ -87,6 +95,8 @@ pub struct Ledger {
     open: BTreeMap<AgentId, i32>,
     assignments: BTreeMap<AgentId, i32>,
     turns: BTreeMap<AgentId, i64>,
+    /// Turns that may still be given back.
+    charged: BTreeMap<ConversationId, (AgentId, Turn)>,
     last_seq: i64,
     last_conversation: i64,
 }
@@ -95,15 +105,26 @@ impl Ledger {
     pub fn new() -> Self {
         Self {
             now: Timestamp::from_millis(1_700_000_000_000),
+            rules: Arc::default(),
+            policy: Policy::default(),
+            absent: BTreeSet::new(),
             changed: false,
             conversations: BTreeMap::new(),
             closed_services: BTreeSet::new(),
             open: BTreeMap::new(),
             assignments: BTreeMap::new(),
             turns: BTreeMap::new(),
+            charged: BTreeMap::new(),
             last_seq: 0,
             last_conversation: 0,
         }
+    }
+
+    /// A ledger under `rules`, and under `policy` where they say nothing.
+    pub fn under(rules: Rulebook, policy: Policy) -> Self {
+        let mut ledger = Self::new();
+        (ledger.rules, ledger.policy) = (rules.into(), policy);
+        ledger
     }
 
     pub fn pass(&mut self, time: Duration) {
@@ -143,8 +164,10 @@ impl Ledger {
         );
         conversation.state = State::Reserved { agent, deadline };
         conversation.attempt += 1;
-        conversation.turn_charge = turn_charge;
+        let turn = Turn { inbox: conversation.inbox, team: conversation.traits.team, charge: turn_charge };
+        conversation.turn = Some(turn);
         let number = conversation.attempt;
+        self.charged.insert(id, (agent, turn));
         *self.open.entry(agent).or_default() += 1;
         *self.assignments.entry(agent).or_default() += 1;
         *self.turns.entry(agent).or_default() -= turn_charge;
@@ -170,8 +193,18 @@ impl Ledger {
 
     /// `agent`'s rooms as the platform listed them when asked at `asked_at`.
     pub fn adopt_as_of(&mut self, asked_at: Timestamp, agent: AgentId, rooms: &[RoomId]) -> Adopted {
-        let listing =
-            Listing { agent, asked_at, rooms: rooms.iter().map(|room| (room.clone(), None)).collect() };
+        let rooms = rooms.iter().map(|room| (room.clone(), None)).collect();
+        self.adopt_listed(Listing { agent, asked_at, rooms })
+    }
+
+    /// `agent`'s rooms, all of `inbox`, as the platform lists them now.
+    pub fn adopt_in(&mut self, inbox: InboxId, agent: AgentId, rooms: &[RoomId]) -> Adopted {
+        let rooms = rooms.iter().map(|room| (room.clone(), Some(inbox))).collect();
+        self.adopt_listed(Listing { agent, asked_at: self.now, rooms })
+    }
+
+    fn adopt_listed(&mut self, listing: Listing) -> Adopted {
+        let asked_at = listing.asked_at;
         let since = asked_at - Timing::default().settle_window;
         let closed: HashSet<RoomId> = self
             .conversations
@@ -207,8 +240,12 @@ impl Ledger {
         // Stores promise no order.
         let unresolved =
             self.conversations.values().rev().filter(|one| is_unresolved(one)).cloned().collect();
-        let mut rooms =
-            Rooms::new(self.now, Timing::default(), unresolved, self.closed_services.iter().cloned());
+        let away = |id: &AgentId| Agent { presence: Presence::AwayAndReassigning, ..agent(id.0) };
+        let roster = Roster::new(1, self.now, self.absent.iter().map(away).collect());
+        let closed = self.closed_services.iter().cloned();
+        let mut rooms = Rooms::new(self.now, Timing::default(), unresolved, closed)
+            .governed_by(self.rules.clone(), &self.policy)
+            .with_roster(&roster);
         let answer = rule(&mut rooms);
         self.write(rooms.finish());
         self.audit();
@@ -217,7 +254,6 @@ impl Ledger {
 
     fn write(&mut self, changes: Changes) {
         assert!(changes.opened.is_sorted_by_key(|one| one.position), "opened out of order: {changes:#?}");
-        assert!(changes.refunds.iter().all(|refund| refund.charge != 0), "an empty refund: {changes:#?}");
         self.changed = changes != Changes::default();
         for conversation in changes.updated {
             self.conversations.insert(conversation.id, conversation);
@@ -233,7 +269,9 @@ impl Ledger {
             *self.assignments.entry(agent).or_default() += change.assignments;
         }
         for refund in changes.refunds {
-            *self.turns.entry(refund.agent).or_default() += refund.charge;
+            let charged = self.charged.remove(&refund.conversation);
+            assert_eq!(charged, Some((refund.agent, refund.turn)), "a turn is given back once");
+            *self.turns.entry(refund.agent).or_default() += refund.turn.charge;
         }
     }
 
@@ -242,13 +280,58 @@ impl Ledger {
         let mut held: BTreeMap<AgentId, i32> = self.open.keys().map(|agent| (*agent, 0)).collect();
         let mut open_rooms = HashSet::new();
         for conversation in self.unresolved() {
-            if let Some(agent) = conversation.holder() {
+            if let Some(agent) = conversation.slot() {
                 *held.entry(agent).or_default() += 1;
             }
+            audit_status(conversation);
             let is_first = !conversation.is_open() || open_rooms.insert(&conversation.room);
             assert!(is_first, "two conversations are open in {}: {self:#?}", conversation.room);
         }
+        self.audit_order();
         assert_eq!(self.open, held, "a counter is apart from the slots held: {self:#?}");
+        assert!(self.open.values().all(|open| *open >= 0), "a counter is below zero: {self:#?}");
+    }
+
+    /// Who came first opened first, so that a queue sorted by when its conversations opened is sorted by place too.
+    fn audit_order(&self) {
+        let dealt = self.conversations.values().filter(|one| one.origin == Origin::Event);
+        let mut line: Vec<_> = dealt.map(|one| (one.position, one.opened_at, one.rank)).collect();
+        line.sort_unstable();
+        assert!(line.is_sorted_by_key(|(_, opened_at, _)| *opened_at), "out of order: {self:#?}");
+        let is_fifo = self.policy.order == Order::EarliestCreated;
+        assert!(!is_fifo || line.iter().all(|(_, opened_at, rank)| opened_at == rank), "{self:#?}");
+    }
+
+    /// An operator's change of the conversation open in `room`.
+    pub fn update(&mut self, room: &RoomId, update: Update) {
+        self.fold(room, EventKind::Update(update));
+    }
+
+    /// Timers run: what was parked or snoozed until now is taken up.
+    pub fn wake(&mut self) {
+        self.transact(Rooms::wake);
+        let now = self.now;
+        for conversation in self.conversations.values_mut() {
+            if matches!(conversation.state, State::Waiting { park: Some(park) } if park.until <= now) {
+                conversation.state = State::Waiting { park: None };
+                conversation.verify_at = None;
+            }
+        }
+        self.audit();
+    }
+
+    /// A decision parks the conversation that waits in `room`.
+    pub fn park(&mut self, room: &RoomId, park: Park) {
+        let id = self.open_in(room).id;
+        let conversation = self.conversations.get_mut(&id).expect("the open conversation is held");
+        conversation.state = State::Waiting { park: Some(park) };
+        self.audit();
+    }
+
+    /// `agent` is gone: what they serve in `room` goes back to its place.
+    pub fn put_back(&mut self, room: &RoomId, agent: AgentId) -> bool {
+        let id = self.open_in(room).id;
+        self.transact(|rooms| rooms.put_back_stray(id, agent))
     }
 
     pub fn unresolved(&self) -> impl Iterator<Item = &Conversation> {
@@ -297,6 +380,24 @@ impl Ledger {
     }
 }
 
+/// A conversation is put off exactly when its status says so, and only an assigned one has its slot freed.
+fn audit_status(one: &Conversation) {
+    let put_off = one.status != Status::Open;
+    match one.state {
+        State::Waiting { park } => {
+            let sits_out =
+                park.is_some_and(|park| matches!(park.why, ParkReason::Pending | ParkReason::Snoozed));
+            assert_eq!(sits_out, put_off, "{one:#?}");
+            assert_eq!(one.is_doubted(), one.verify_at.is_some(), "{one:#?}");
+        }
+        State::Assigned { .. } => assert!(put_off || !one.slot_freed, "{one:#?}"),
+        State::Reserved { .. } | State::Closing { .. } | State::Resolved { .. } => {}
+    }
+    assert!(!one.slot_freed || one.is_assigned(), "{one:#?}");
+    assert!(one.status == Status::Snoozed || one.snoozed_until.is_none(), "{one:#?}");
+    assert!(one.replaces.is_none() || !one.is_assigned(), "{one:#?}");
+}
+
 fn is_unresolved(conversation: &Conversation) -> bool {
     !matches!(conversation.state, State::Resolved { .. })
 }
@@ -327,8 +428,11 @@ pub fn head(n: i64) -> Head {
         conversation: ConversationId(n),
         room: RoomId::parse(&format!("room-{n}")).expect("a short name is an id"),
         inbox: Some(SALES),
+        traits: Traits::default(),
+        rank: NOW,
         position: Seq(n),
         opened_at: NOW,
+        last_activity_at: NOW,
         refused: Vec::new(),
     }
 }
@@ -337,9 +441,12 @@ pub fn snapshot(agents: impl IntoIterator<Item = Agent>, waiting: Vec<Head>) -> 
     Snapshot {
         roster: Roster::new(1, NOW, agents.into_iter().collect()).into(),
         loads: BTreeMap::new(),
+        inbox_loads: BTreeMap::new(),
+        windows: BTreeMap::new(),
         answers: Default::default(),
         waiting,
         rotations: BTreeMap::new(),
+        rules: Default::default(),
         limit: u32::MAX,
     }
 }
@@ -355,5 +462,5 @@ pub fn outcomes(snapshot: &Snapshot) -> Vec<Outcome> {
 }
 
 pub fn to(agent: i64) -> Outcome {
-    Outcome::Reserve { agent: AgentId(agent), turn_charge: 0 }
+    Outcome::Reserve { agent: AgentId(agent), turn_charge: 0, window: None }
 }
