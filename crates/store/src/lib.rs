@@ -5,12 +5,18 @@
 //! rows, calls them under the account's lock, and writes what changed.
 
 pub mod memory;
+pub mod outbox;
 mod port;
 pub mod postgres;
+mod round;
 
 pub use memory::MemoryStore;
+pub use outbox::{
+    Claim, Claimed, DeadLetter, DisabledReason, Fate, Letter, NewSubscription, Outbox, Subscription,
+    SubscriptionChange, SubscriptionId, WaitingQueue,
+};
 pub use port::{
-    Attempt, Counts, Decide, DecideRule, Decided, Listed, Page, Pause, PauseReason, Reservation, Selection,
-    Store, StoreError, Suspect,
+    AUDIT_KEPT, Amendment, Attempt, AuditEntry, Audited, Counts, Decide, DecideRule, Decided, Facts, Keep,
+    Listed, Page, Pause, PauseReason, Recorded, Reservation, Selection, Store, StoreError, Suspect,
 };
 pub use postgres::PostgresStore;

@@ -4,15 +4,21 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use sebastian_core::{
-    AccountId, Adopted, AgentId, AgentLoad, Answers, Conversation, ConversationId, Decision, Listing,
-    NewEvent, Policy, RoomId, Roster, Seen, Settled, Settlement, Snapshot, Timestamp,
+    AccountId, Adopted, AgentId, AgentLoad, Answers, Conversation, ConversationId, Decision, InboxId,
+    Listing, NewEvent, Policy, RateWindow, RoomId, Roster, Rulebook, Seen, Settled, Settlement, Snapshot,
+    Timestamp,
 };
+use serde::Serialize;
 
 /// Most events folded in one transaction: keeps the account's lock short under a flood.
 pub(crate) const FOLD_EVENTS_MAX: usize = 500;
 
 /// Heads read of each queue beyond the free slots, so that a few that nobody free may take hide none behind them.
 pub(crate) const SPARE_HEADS: usize = 32;
+
+/// How long changes of the rulebook stay in the audit, whatever else is kept: long enough to be asked about at the end of
+/// a year.
+pub const AUDIT_KEPT: Duration = Duration::from_secs(366 * 24 * 3_600);
 
 /// Chooses over a snapshot at a time; `sebastian_core::decide` with its policy bound.
 pub type DecideRule<'a> = &'a (dyn Fn(&Snapshot, Timestamp) -> Vec<Decision> + Send + Sync);
@@ -68,6 +74,13 @@ pub trait Store: Send + Sync {
         asked_at: Timestamp,
     ) -> Result<Settled, StoreError>;
 
+    /// Puts assigned conversations back to their places: each, while this agent still serves it. Returns how many.
+    async fn put_back(
+        &self,
+        account: AccountId,
+        strays: &[(ConversationId, AgentId)],
+    ) -> Result<u32, StoreError>;
+
     /// Brings the ledger in step with the rooms the platform lists for an agent.
     async fn adopt(&self, account: AccountId, listing: &Listing) -> Result<Adopted, StoreError>;
 
@@ -91,6 +104,51 @@ pub trait Store: Send + Sync {
         account: AccountId,
         polled_at: Timestamp,
     ) -> Result<BTreeMap<AgentId, AgentLoad>, StoreError>;
+
+    /// Everything a decision looks at in the ledger beside the queues; for explanations. Counts by inbox and windows are
+    /// only read where the rules go by them.
+    async fn facts(
+        &self,
+        account: AccountId,
+        polled_at: Timestamp,
+        policy: &Policy,
+    ) -> Result<Facts, StoreError>;
+
+    /// The account's rulebook, newest version.
+    async fn rulebook(&self, account: AccountId) -> Result<Arc<Rulebook>, StoreError>;
+
+    /// A version of the rulebook, unless it was purged.
+    async fn rulebook_at(
+        &self,
+        account: AccountId,
+        version: u64,
+    ) -> Result<Option<Arc<Rulebook>>, StoreError>;
+
+    /// Shows `change` the newest rulebook and, when it returns entries, makes what it left there the next version and
+    /// writes the entries down as done by `who`: one transaction, one change of an account at a time. Without entries
+    /// nothing is changed. Returns the newest version.
+    async fn amend(
+        &self,
+        account: AccountId,
+        who: &str,
+        change: Amendment<'_>,
+    ) -> Result<Arc<Rulebook>, StoreError>;
+
+    /// Changes of the rulebook, newest first, at most `limit`; those before `before`, when given.
+    async fn audit(
+        &self,
+        account: AccountId,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<Audited>, StoreError>;
+
+    /// How conversation `id` was decided, oldest first, at most `limit` of the newest.
+    async fn decisions(
+        &self,
+        account: AccountId,
+        id: ConversationId,
+        limit: u32,
+    ) -> Result<Vec<Recorded>, StoreError>;
 
     /// How many conversations stand where.
     async fn counts(&self, account: AccountId) -> Result<Counts, StoreError>;
@@ -123,9 +181,92 @@ pub trait Store: Send + Sync {
     /// Gives a lease up, if `holder` has it.
     async fn release_lease(&self, name: &str, holder: &str) -> Result<(), StoreError>;
 
-    /// Deletes up to `limit` folded events, resolved conversations and closed sessions (each) older than `keep`.
-    /// Returns how many rows went.
-    async fn purge(&self, account: AccountId, keep: Duration, limit: u32) -> Result<u64, StoreError>;
+    /// Deletes up to `limit` folded events, resolved conversations and closed sessions (each) older than `keep.ledger`,
+    /// recorded decisions older than `keep.decisions` with the versions of the rulebook only they name, and changes in the
+    /// audit older than [`AUDIT_KEPT`]. Returns how many rows went.
+    async fn purge(&self, account: AccountId, keep: Keep, limit: u32) -> Result<u64, StoreError>;
+}
+
+/// Changes a rulebook and says what it changed.
+pub type Amendment<'a> = &'a mut (dyn FnMut(&mut Rulebook, Timestamp) -> Vec<AuditEntry> + Send);
+
+/// What was changed in a rulebook.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AuditEntry {
+    /// What was done (`create`, `update`, `delete`, `link`, `pause`).
+    pub action: &'static str,
+    /// To what (`assignment_policy`, `team`).
+    pub resource: &'static str,
+    /// To which, as the API names it.
+    pub id: String,
+    /// As it was.
+    pub before: Option<serde_json::Value>,
+    /// As it is.
+    pub after: Option<serde_json::Value>,
+}
+
+/// A change of the rulebook as written down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Audited {
+    /// Its number; later is larger.
+    pub id: i64,
+    /// When.
+    pub at: Timestamp,
+    /// Who; the name of the token they came with.
+    pub who: String,
+    /// The version it made.
+    pub version: u64,
+    /// What was done (`create`).
+    pub action: String,
+    /// To what (`assignment_policy`).
+    pub resource: String,
+    /// To which.
+    pub resource_id: String,
+    /// As it was.
+    pub before: Option<serde_json::Value>,
+    /// As it is.
+    pub after: Option<serde_json::Value>,
+}
+
+/// What a decision looks at in the ledger beside the queues.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// See [`Snapshot::loads`].
+    pub loads: BTreeMap<AgentId, AgentLoad>,
+    /// See [`Snapshot::inbox_loads`].
+    pub inbox_loads: BTreeMap<(Option<InboxId>, AgentId), u32>,
+    /// See [`Snapshot::windows`].
+    pub windows: BTreeMap<(Option<InboxId>, AgentId), RateWindow>,
+    /// What operators have set.
+    pub rules: Arc<Rulebook>,
+}
+
+/// A reservation and everything it was decided by. Deciding over `snapshot` again chooses the same agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recorded {
+    /// Which conversation.
+    pub conversation: ConversationId,
+    /// Which attempt.
+    pub attempt: u32,
+    /// Whom it was given to.
+    pub agent: AgentId,
+    /// When.
+    pub at: Timestamp,
+    /// How long it had waited.
+    pub waited: Duration,
+    /// What was seen, without the agents' names.
+    pub snapshot: Snapshot,
+    /// What held where the rulebook said nothing.
+    pub policy: Policy,
+}
+
+/// How long things are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keep {
+    /// Events, resolved conversations and closed sessions.
+    pub ledger: Duration,
+    /// Recorded decisions. Zero: none are recorded.
+    pub decisions: Duration,
 }
 
 /// What a decision is made with, beside the ledger.
@@ -141,6 +282,8 @@ pub struct Decide<'a> {
     pub policy: &'a Policy,
     /// Most conversations to give out.
     pub limit: u32,
+    /// Whether to record what was decided and why.
+    pub record: bool,
 }
 
 /// What a decision did.
@@ -175,6 +318,8 @@ pub struct Reservation {
     pub reserved_at: Timestamp,
     /// How often it was taken over since the slot was taken. Zero: fresh, and nothing has been sent yet.
     pub takeovers: u32,
+    /// Whom the platform still shows in the room: the call puts `agent` in their place.
+    pub replaces: Option<AgentId>,
 }
 
 /// One attempt for one conversation.

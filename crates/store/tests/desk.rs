@@ -9,11 +9,14 @@ use std::{
 };
 
 use sebastian_core::{
-    AccountId, Agent, AgentId, Answers, Conversation, EventKind, InboxId, LatestService, NewEvent, Policy,
-    Presence, Role, RoomId, Roster, ServiceId, Settled, Settlement, Source, State, Strategy, Timestamp,
-    Timing, Verdict, decide,
+    AccountId, Agent, AgentId, Answers, Conversation, ConversationId, EventKind, FairDistribution, Hints,
+    InboxId, LatestService, NewEvent, Policy, Presence, Role, RoomId, Roster, Rulebook, ServiceId, Settled,
+    Settlement, Source, State, Strategy, Timestamp, Timing, Update, Verdict, decide,
 };
-use sebastian_store::{Attempt, Counts, Decide, Decided, MemoryStore, PostgresStore, Reservation, Store};
+use sebastian_store::{
+    Attempt, AuditEntry, Counts, Decide, Decided, MemoryStore, Outbox, PostgresStore, Recorded, Reservation,
+    Store,
+};
 use sebastian_testkit::Database;
 use tokio_postgres::{Client, NoTls};
 
@@ -47,19 +50,21 @@ pub enum Ledger {
 impl Ledger {
     pub async fn desk(self) -> Desk {
         let time = Arc::new(AtomicI64::new(DAWN));
-        let (store, database): (Arc<dyn Store>, _) = match self {
+        let (store, outbox, database): (Arc<dyn Store>, Arc<dyn Outbox>, _) = match self {
             Self::Memory => {
                 let clock = time.clone();
                 let now = move || Timestamp::from_millis(clock.load(Ordering::SeqCst));
-                (Arc::new(MemoryStore::with_clock(Timing::default(), now)), None)
+                let store = Arc::new(MemoryStore::with_clock(Timing::default(), now));
+                (store.clone(), store, None)
             }
             Self::Postgres => {
                 let database = TimedDatabase::create().await;
-                (Arc::new(database.store(8)), Some(database))
+                let store = Arc::new(database.store(8));
+                (store.clone(), store, Some(database))
             }
         };
         let account = store.open_account("qiscus", "test").await.unwrap();
-        Desk { store, account, time, database }
+        Desk { store, outbox, account, time, database }
     }
 }
 
@@ -104,6 +109,7 @@ pub async fn connect(url: &str) -> Client {
 /// One account of a fresh ledger.
 pub struct Desk {
     pub store: Arc<dyn Store>,
+    pub outbox: Arc<dyn Outbox>,
     pub account: AccountId,
     time: Arc<AtomicI64>,
     database: Option<TimedDatabase>,
@@ -128,6 +134,28 @@ impl Desk {
         if let Some(database) = &self.database {
             database.set_clock(now).await;
         }
+    }
+
+    /// The clock is put back, as after a failover to a server whose clock is behind.
+    pub async fn step_back(&self, span: Duration) {
+        let now = (self.now() - span).as_millis();
+        self.time.store(now, Ordering::SeqCst);
+        if let Some(database) = &self.database {
+            database.set_clock(now).await;
+        }
+    }
+
+    /// An operator changes the rulebook.
+    pub async fn amend(&self, mut change: impl FnMut(&mut Rulebook) + Send) -> Arc<Rulebook> {
+        let mut amend = |rules: &mut Rulebook, _| {
+            change(rules);
+            vec![entry("1")]
+        };
+        self.store.amend(self.account, "test", &mut amend).await.unwrap()
+    }
+
+    pub async fn decisions(&self, id: ConversationId) -> Vec<Recorded> {
+        self.store.decisions(self.account, id, 100).await.unwrap()
     }
 
     pub async fn accept(&self, events: impl IntoIterator<Item = NewEvent>) {
@@ -220,10 +248,15 @@ impl Crew {
         self
     }
 
+    pub fn fair(mut self, limit: u32, window: Duration) -> Self {
+        self.policy.fair_distribution = Some(FairDistribution { limit, window });
+        self
+    }
+
     pub async fn decide(&self, store: &dyn Store, account: AccountId, now: Timestamp, limit: u32) -> Decided {
         let roster = Arc::new(Roster::new(1, now, self.agents.clone()));
         let answers = Arc::new(self.answers.clone());
-        let request = Decide { account, roster, answers, policy: &self.policy, limit };
+        let request = Decide { account, roster, answers, policy: &self.policy, limit, record: true };
         store.decide(&request, &|snapshot, now| decide(snapshot, &self.policy, now)).await.unwrap()
     }
 }
@@ -259,13 +292,22 @@ pub fn allocate(room: &RoomId) -> NewEvent {
 }
 
 pub fn allocate_in(room: &RoomId, inbox: Option<InboxId>) -> NewEvent {
-    event(room, EventKind::Allocate { inbox, latest_service: None })
+    event(room, EventKind::Allocate { inbox, latest_service: None, hints: Hints::default() })
 }
 
 /// The allocation of a customer whose latest session is `n`.
 pub fn allocate_naming(room: &RoomId, n: usize, resolved: bool) -> NewEvent {
     let latest_service = Some(LatestService { id: session(n), resolved });
-    event(room, EventKind::Allocate { inbox: Some(SALES), latest_service })
+    event(room, EventKind::Allocate { inbox: Some(SALES), latest_service, hints: Hints::default() })
+}
+
+/// An operator changes what the conversation in `room` carries.
+pub fn update(room: &RoomId, update: Update) -> NewEvent {
+    NewEvent { source: Source::Operator, ..event(room, EventKind::Update(update)) }
+}
+
+pub fn entry(id: &str) -> AuditEntry {
+    AuditEntry { action: "update", resource: "rulebook", id: id.to_owned(), before: None, after: None }
 }
 
 pub fn resolve(room: &RoomId) -> NewEvent {

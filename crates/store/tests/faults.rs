@@ -34,7 +34,8 @@ async fn decide_by(
 ) -> Result<u32, StoreError> {
     let crew = Crew::of(1);
     let roster = Arc::new(Roster::new(1, store.now().await?, crew.agents));
-    let request = Decide { account, roster, answers: Arc::default(), policy: &crew.policy, limit: 1 };
+    let request =
+        Decide { account, roster, answers: Arc::default(), policy: &crew.policy, limit: 1, record: true };
     let rule = |_: &_, _| -> Vec<Decision> {
         think();
         Vec::new()

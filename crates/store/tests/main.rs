@@ -10,6 +10,7 @@ mod model;
 mod promises;
 mod sql;
 mod tls;
+mod upgrade;
 
 use std::time::Duration;
 

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use sebastian_core::{
-    AgentId, Closed, InboxId, Listing, NewEvent, Presence, RoomId, Seen, Settlement, Strategy, Verdict,
+    AgentId, Closed, FairDistribution, InboxId, Listing, NewEvent, Order, Presence, Priority, RoomId,
+    Rulebook, Seen, Settlement, Status, Strategy, TeamId, Update, Verdict,
+    rulebook::{CapacityPolicy, ExclusionRules, InboxRules, Overrides, Team},
 };
-use sebastian_store::{Attempt, PauseReason, Reservation};
+use sebastian_store::{Attempt, Keep, PauseReason, Reservation};
 
 use crate::desk::*;
 
@@ -16,6 +18,7 @@ const SEQUENCES: u64 = 240;
 const CALLS: usize = 40;
 const ROOMS: usize = 6;
 const LANES: u64 = 3;
+const TEAM: TeamId = TeamId(5);
 
 /// One call, by what a caller would know. Attempts count among those the ledger gave out so far.
 #[derive(Debug, Clone)]
@@ -37,6 +40,10 @@ enum Call {
     Pause(Duration, PauseReason),
     Resume,
     Lease(&'static str, Duration),
+    /// Attempts whose agents are gone.
+    PutBack(Vec<(usize, AgentId)>),
+    /// What operators set: the order, the members of the team, a label that is kept from an agent.
+    Amend(Order, Vec<AgentId>, bool),
     Purge(Duration),
     Pass(Duration),
 }
@@ -55,7 +62,7 @@ fn a_crew(rng: &mut StdRng) -> Crew {
     }
     for n in 0..ROOMS {
         if rng.random_bool(0.3) {
-            crew.answers.0.insert(room(n), vec![agent(rng.random_range(1..=3))]);
+            crew.answers.agents.insert(room(n), vec![agent(rng.random_range(1..=3))]);
         }
     }
     crew
@@ -66,8 +73,69 @@ fn an_event(rng: &mut StdRng) -> NewEvent {
     match rng.random_range(0..10) {
         0..3 => allocate_in(&room, [None, Some(SALES), Some(SUPPORT)][rng.random_range(0..3)]),
         3..6 => allocate_naming(&room, n, rng.random_bool(0.7)),
-        6..8 => resolve(&room),
+        6 => resolve(&room),
+        7 => update(&room, an_update(rng)),
         _ => resolve_session(&room, n),
+    }
+}
+
+fn an_update(rng: &mut StdRng) -> Update {
+    let some = |rng: &mut StdRng| rng.random_bool(0.3);
+    let label = sebastian_core::Label::parse("vip").unwrap();
+    let priorities = [None, Some(Priority::Low), Some(Priority::Urgent)];
+    let statuses = [Status::Open, Status::Pending, Status::Snoozed];
+    Update {
+        labels: some(rng).then(|| rng.random_bool(0.5).then_some(label).into_iter().collect()),
+        priority: some(rng).then(|| priorities[rng.random_range(0..3)]),
+        team: some(rng).then(|| rng.random_bool(0.7).then_some(TEAM)),
+        language: None,
+        status: some(rng).then(|| statuses[rng.random_range(0..3)]),
+        snoozed_until: some(rng)
+            .then(|| sebastian_core::Timestamp::from_millis(1_700_000_000_000 + rng.random_range(0..90_000))),
+        unassign: rng.random_bool(0.1),
+    }
+}
+
+/// Sets what [`Call::Amend`] says.
+fn amend(rules: &mut Rulebook, order: Order, members: &[AgentId], keeps_vip: bool) {
+    let never = sebastian_core::Timestamp::default();
+    let team = Team {
+        name: "Billing".into(),
+        description: String::new(),
+        allow_auto_assign: true,
+        capacity: Some(2),
+        members: members.iter().copied().collect(),
+        created_at: never,
+        updated_at: never,
+    };
+    rules.teams.insert(TEAM, team);
+    let overrides = Overrides {
+        order: Some(order),
+        fair_distribution: keeps_vip.then_some(FairDistribution { limit: 2, window: SECOND * 20 }),
+        max_assignment_limit: (order == Order::Priority).then_some(1),
+        ..Overrides::default()
+    };
+    rules.inboxes.insert(SALES, InboxRules { overrides, ..InboxRules::default() });
+    let policy = CapacityPolicy {
+        name: "Juniors".into(),
+        description: String::new(),
+        inbox_limits: Vec::new(),
+        total_limit: None,
+        exclusion_rules: ExclusionRules {
+            excluded_labels: sebastian_core::Label::parse("vip")
+                .ok()
+                .filter(|_| keeps_vip)
+                .into_iter()
+                .collect(),
+            exclude_older_than_hours: None,
+        },
+        created_at: never,
+        updated_at: never,
+    };
+    let id = sebastian_core::CapacityPolicyId(1);
+    rules.capacity_policies.insert(id, policy);
+    for agent in 1..=3 {
+        rules.agents.entry(AgentId(agent)).or_default().capacity_policy = Some(id);
     }
 }
 
@@ -101,7 +169,13 @@ fn a_call(rng: &mut StdRng) -> Call {
             let seen = [Seen::Served, Seen::Waiting, Seen::Over(Closed::Resolved)];
             Call::Verified(an_attempt(rng), seen[rng.random_range(0..3)], SECOND * rng.random_range(0..2))
         }
-        81..86 => {
+        81 => Call::PutBack((0..some).map(|_| (an_attempt(rng), an_agent(rng))).collect()),
+        82..84 => {
+            let orders = [Order::EarliestCreated, Order::LongestWaiting, Order::Priority];
+            let members = (1..=3).map(AgentId).filter(|_| rng.random_bool(0.6)).collect();
+            Call::Amend(orders[rng.random_range(0..3)], members, rng.random_bool(0.5))
+        }
+        84..86 => {
             let (agent, ago) = (an_agent(rng), SECOND * rng.random_range(0..3));
             let rooms = (0..some).map(|_| (room(rng.random_range(0..ROOMS)), Some(SALES)));
             Call::Adopt { agent, ago, rooms: rooms.collect() }
@@ -192,7 +266,22 @@ impl Caller {
             }
             Call::Resume => format!("{:?}", store.resume(account).await.unwrap()),
             Call::Lease(holder, span) => format!("{:?}", store.lease("one", holder, *span).await.unwrap()),
-            Call::Purge(keep) => format!("{:?}", store.purge(account, *keep, 1_000).await.unwrap()),
+            Call::PutBack(strays) => {
+                let stray = |(back, agent): &(usize, AgentId)| (self.attempt(*back).conversation, *agent);
+                let strays: Vec<_> = strays.iter().map(stray).collect();
+                format!("{:?}", store.put_back(account, &strays).await.unwrap())
+            }
+            Call::Amend(order, members, keeps_vip) => {
+                let mut change = |rules: &mut Rulebook, _| {
+                    amend(rules, *order, members, *keeps_vip);
+                    vec![entry("1")]
+                };
+                format!("{:?}", store.amend(account, "test", &mut change).await.unwrap())
+            }
+            Call::Purge(keep) => format!(
+                "{:?}",
+                store.purge(account, Keep { ledger: *keep, decisions: *keep }, 1_000).await.unwrap()
+            ),
             Call::Pass(span) => format!("{:?}", self.desk.pass(*span).await),
         }
     }
@@ -208,6 +297,18 @@ impl Caller {
             if let Some(mut conversation) = self.desk.find(&room(n)).await {
                 conversation.id = sebastian_core::ConversationId(0);
                 state += &format!("{conversation:?}\n");
+            }
+        }
+        let facts = store.facts(account, self.desk.now(), &Crew::of(0).policy).await.unwrap();
+        let given = facts
+            .windows
+            .iter()
+            .map(|(key, window)| (key, window.iter().map(|(at, _)| at).collect::<Vec<_>>()));
+        state += &format!("{:?} {:?}\n", facts.inbox_loads, given.collect::<Vec<_>>());
+        for attempt in self.attempts.iter().rev().take(3) {
+            for made in store.decisions(account, attempt.conversation, 2).await.unwrap() {
+                let seen = (made.snapshot.waiting.len(), made.snapshot.rules.version);
+                state += &format!("{} {} {} {:?} {seen:?}\n", made.attempt, made.agent, made.at, made.waited);
             }
         }
         let rooms: Vec<RoomId> = (0..ROOMS).map(room).collect();

@@ -11,7 +11,7 @@ const FILL: &str = "
     INSERT INTO queues (account_id, inbox_id) SELECT a, i FROM generate_series(1, 2) a, generate_series(1, 10) i;
     INSERT INTO conversations (account_id, queue_id, room_id, origin, position, state, agent_id, deadline_at,
                                assigned_at, closed_at, closed_how, park_until, park_reason, opened_at,
-                               last_activity_at, verify_at, decided_no)
+                               last_activity_at, verify_at, decided_no, rank, snoozed_until, replaces_agent)
     SELECT 1 + n % 2, 1 + n % 20, 'room-' || n, 'event', n, state,
            CASE WHEN state NOT IN ('waiting', 'parked') THEN n % 300 END,
            CASE WHEN state IN ('reserved', 'closing') THEN now() + make_interval(secs => n % 9) END,
@@ -20,7 +20,9 @@ const FILL: &str = "
            CASE WHEN state = 'resolved' THEN 'resolved' END,
            CASE WHEN n % 40 = 1 THEN now() END, CASE WHEN n % 40 = 1 THEN 'refused' END, now(), now(),
            CASE WHEN n % 100 = 7 THEN now() + make_interval(secs => n % 60) END,
-           CASE WHEN state IN ('assigned', 'resolved') THEN n END
+           CASE WHEN state IN ('assigned', 'resolved') THEN n END, now() + make_interval(secs => n % 7000),
+           CASE WHEN n % 100 = 7 THEN now() + make_interval(secs => n % 60) END,
+           CASE WHEN n % 100 = 1 THEN n % 300 END
     FROM (SELECT n, CASE WHEN n % 20 < 2 THEN 'waiting' WHEN n % 100 = 2 THEN 'reserved'
                          WHEN n % 100 = 3 THEN 'closing' WHEN n % 20 = 7 THEN 'assigned'
                          ELSE 'resolved' END AS state
@@ -31,15 +33,54 @@ const FILL: &str = "
     INSERT INTO closed_services (account_id, room_id, service_id, closed_at)
     SELECT 1 + n % 2, 'room-' || n, 'session', now() - make_interval(secs => n) FROM generate_series(1, 60000) n;
     INSERT INTO agent_loads (account_id, agent_id, open)
-    SELECT a, n, 3 FROM generate_series(1, 2) a, generate_series(1, 300) n";
+    SELECT a, n, 3 FROM generate_series(1, 2) a, generate_series(1, 300) n;
+    INSERT INTO rate_windows (account_id, inbox_id, agent_id, given)
+    SELECT a, i, n, '[]' FROM generate_series(1, 2) a, generate_series(1, 10) i, generate_series(1, 300) n;
+    INSERT INTO rulebooks (account_id, version, created_at, body)
+    SELECT a, n, now() - make_interval(hours => 300 - n), '{}' FROM generate_series(1, 2) a, generate_series(1, 300) n;
+    INSERT INTO audit (account_id, at, who, version, action, resource, resource_id)
+    SELECT 1 + n % 2, now(), 'admin', n, 'update', 'team', n::text FROM generate_series(1, 10000) n;
+    INSERT INTO decision_rounds (account_id, decided_at, rulebook_version, policy, snapshot)
+    SELECT 1 + n % 2, now() - make_interval(secs => 20000 - n), n % 300, '{}', '{}' FROM generate_series(1, 20000) n;
+    INSERT INTO decisions (account_id, conversation_id, attempt, round_id, agent_id, waited_ms)
+    SELECT 1 + n % 2, n, 1, n, n % 300, 10 FROM generate_series(1, 20000) n;
+    INSERT INTO subscriptions (account_id, url, events, secret, created_at, updated_at)
+    SELECT 1 + n % 2, '', '{conversation.waiting_too_long,queue.no_agents}', '', now(), now() FROM generate_series(1, 8) n;
+    INSERT INTO outbox (account_id, subscription_id, kind, at, conversation_id, next_at, dead_at)
+    SELECT 1 + s % 2, s, 'conversation.assigned', now(), n / 2, now() + make_interval(secs => n % 600 - 5),
+           CASE WHEN n % 3 = 0 THEN now() END
+    FROM generate_series(1, 8) s, generate_series(1, 5000) n";
 
 /// A part that only this statement has, arguments of a usual call, the index it is for (or either of two).
 const PLANS: &[(&str, &str, &str)] = &[
-    ("SELECT c.id, c.room_id, q.inbox_id, c.position,", "1, 42", "conversations_heads"),
+    ("q.team_id, c.traits, c.rank, c.position,", "1, 42", "conversations_heads"),
+    ("snoozed_until <= $2", "1, now(), 500", "conversations_snoozed"),
+    ("AND park_reason = 'excluded'", "1", "conversations_parked"),
+    ("AS key", "1, 1, '{\"order\": \"longest_waiting\"}'", "conversations_unresolved"),
+    ("COUNT(*)::int AS held", "1", "conversations_assigned"),
+    ("AS asked (inbox_id)", "1, '{3,4}'", "rate_windows_key"),
+    ("FROM rate_windows\n    WHERE account_id = $1 AND", "1, 3, 42", "rate_windows_key"),
+    ("FROM audit\n    WHERE account_id = $1 AND ($2", "1, 9000, 50", "audit_pkey"),
+    ("DELETE FROM audit", "1, now() - interval '1 hour', 100", "audit_pkey"),
+    ("JOIN decision_rounds r", "1, 42, 10", "decisions_pkey"),
+    ("DELETE FROM decision_rounds", "1, now() - interval '1 hour', 100", "decision_rounds_age"),
+    ("DELETE FROM rulebooks", "1, now() - interval '1 hour', 100", "decision_rounds_version"),
+    ("CROSS JOIN LATERAL (\n        SELECT next_at", "1", "outbox_due"),
+    ("AND e.seq < o.seq", "1, 1, 16, 120", "outbox_due"),
+    (
+        "GREATEST(o.next_at, later.next_at)",
+        "1, '00000000-0000-0000-0000-000000000000', 1, 5, ''",
+        "outbox_order",
+    ),
+    ("ORDER BY o.seq DESC", "1, 1, NULL, 50", "outbox_dead"),
+    ("NOT c.told_waiting", "1, 300, 500, 'conversation.waiting_too_long'", "conversations_untold"),
+    ("AS waiting\n", "1, 'queue.no_agents'", "conversations_heads"),
     ("SELECT found.*", "1, '{room-1,room-2}'", "conversations_unresolved"),
     ("park_until <= $2", "1, now()", "conversations_parked"),
     ("AS taken_at", "1, 8, 16", "conversations_slots"),
     ("verify_at <= clock_timestamp()", "1, 8, 16", "conversations_suspect"),
+    ("COUNT(*)::int AS put_off", "1, '{1,2,3}'", "conversations_assigned"),
+    ("COUNT(*)::int AS put_off", "1, '{1,2,3}'", "conversations_replacing"),
     ("COUNT(*)::int AS closed", "1, '{1,2,3}', now() - interval '10 s'", "conversations_closed"),
     (
         "SELECT DISTINCT room_id\n    FROM conversations",

@@ -6,17 +6,26 @@ use std::{
 };
 
 use sebastian_core::{
-    AgentId, AgentLoad, Changes, Conversation, ConversationId, Event, Head, InboxId, Park, RoomId, Rooms,
-    Rotation, Seq, ServiceId, State, Timestamp, Timing,
+    AgentId, AgentLoad, Changes, Conversation, ConversationId, Event, Head, InboxId, Park, ParkReason,
+    Policy, QueueKey, RateWindow, RoomId, Rooms, Rotation, Seq, ServiceId, State, Timestamp, Timing, Turn,
 };
 
-use crate::{Attempt, Counts, Pause, Reservation, Suspect};
+use super::{
+    books::{Books, Records},
+    outbox::Mail,
+};
+use crate::{
+    Attempt, Counts, Pause, Reservation, Suspect,
+    round::{Sorting, queue_of},
+};
 
 /// Everything of one account.
 #[derive(Default)]
 pub(super) struct Desk {
     pub events: BTreeMap<Seq, Event>,
     pub folded: Seq,
+    /// The time of the last event folded: times of events follow their order.
+    pub folded_at: Timestamp,
     pub conversations: BTreeMap<ConversationId, Conversation>,
     pub unresolved: BTreeSet<ConversationId>,
     /// Resolved conversations, by when they closed.
@@ -26,12 +35,30 @@ pub(super) struct Desk {
     pub served_by: HashMap<ConversationId, (AgentId, Timestamp)>,
     closed_services: HashMap<RoomId, BTreeMap<ServiceId, Timestamp>>,
     loads: BTreeMap<AgentId, AgentLoad>,
-    pub rotations: BTreeMap<Option<InboxId>, Rotation>,
+    /// Queues that ever had a conversation.
+    pub queues: BTreeMap<QueueKey, Queue>,
+    /// What each agent was given of an inbox a short while ago.
+    pub windows: BTreeMap<(Option<InboxId>, AgentId), RateWindow>,
+    pub books: Books,
+    /// The version of the rulebook that the last round of decisions saw.
+    pub decided_version: u64,
+    pub records: Records,
+    /// What the last decision went by.
+    pub policy: Option<Policy>,
     pub first_reservations: Vec<ConversationId>,
     /// How often the reservation now held was taken over.
     takeovers: HashMap<ConversationId, u32>,
     pub pause: Option<Pause>,
     pub failures: u32,
+    pub mail: Mail,
+}
+
+/// A queue's own.
+#[derive(Default)]
+pub(super) struct Queue {
+    pub rotation: Rotation,
+    /// By what it is sorted. `None`: perhaps not all of it by the same.
+    pub sorting: Option<Sorting>,
 }
 
 impl Desk {
@@ -72,12 +99,25 @@ impl Desk {
             load.shift_assignments = load.shift_assignments.saturating_add_signed(change.assignments);
         }
         for refund in changes.refunds {
-            self.rotations.entry(refund.inbox).or_default().refund(refund.agent, refund.charge);
+            let Turn { inbox, team, charge } = refund.turn;
+            if charge != 0 {
+                let queue = self.queues.entry(QueueKey { inbox, team }).or_default();
+                queue.rotation.refund(refund.agent, charge);
+            }
+            if let Some(window) = self.windows.get_mut(&(inbox, refund.agent)) {
+                window.take_back(refund.conversation);
+            }
+        }
+        for mut notice in changes.notices {
+            let newest = notice.room.as_ref().and_then(|room| self.by_room.get(room)?.last());
+            notice.conversation = notice.conversation.or(newest.copied());
+            self.mail.post([notice]);
         }
     }
 
     fn put(&mut self, conversation: Conversation) {
         let id = conversation.id;
+        self.queues.entry(queue_of(&conversation)).or_default();
         match conversation.state {
             State::Resolved { at, .. } => {
                 self.unresolved.remove(&id);
@@ -101,11 +141,13 @@ impl Desk {
         self.events.range(after..).map(|(_, event)| event)
     }
 
+    /// Lets conversations wait in their queues whose time has come. Who is snoozed is woken instead.
     pub fn unpark(&mut self, now: Timestamp) {
         for id in &self.unresolved {
             let Some(conversation) = self.conversations.get_mut(id) else { continue };
-            if let State::Waiting { park: Some(Park { until, .. }) } = conversation.state
+            if let State::Waiting { park: Some(Park { until, why }) } = conversation.state
                 && until <= now
+                && why != ParkReason::Snoozed
             {
                 conversation.state = State::Waiting { park: None };
                 conversation.verify_at = None;
@@ -121,10 +163,10 @@ impl Desk {
             .map(|id| &self.conversations[id])
             .filter(|conversation| matches!(conversation.state, State::Waiting { park: None }))
             .collect();
-        waiting.sort_by_key(|conversation| (conversation.position, conversation.id));
-        let mut taken: HashMap<Option<InboxId>, usize> = HashMap::new();
+        waiting.sort_by_key(|conversation| (conversation.rank, conversation.position, conversation.id));
+        let mut taken: HashMap<QueueKey, usize> = HashMap::new();
         waiting.retain(|conversation| {
-            let taken = taken.entry(conversation.inbox).or_default();
+            let taken = taken.entry(queue_of(conversation)).or_default();
             *taken += 1;
             *taken <= per_queue
         });
@@ -136,6 +178,16 @@ impl Desk {
         for id in self.closed_after(since) {
             if let Some(load) = self.served_by.get(&id).and_then(|(agent, _)| loads.get_mut(agent)) {
                 load.closed_recently += 1;
+            }
+        }
+        for conversation in self.unresolved.iter().map(|id| &self.conversations[id]) {
+            let put_off = conversation.holder().filter(|_| conversation.slot_freed);
+            // Who is to take their own place again holds a slot for it.
+            let put_out = conversation.replaces.filter(|agent| conversation.holder() != Some(*agent));
+            for agent in put_off.into_iter().chain(put_out) {
+                if let Some(load) = loads.get_mut(&agent) {
+                    load.put_off += 1;
+                }
             }
         }
         loads
@@ -177,7 +229,7 @@ impl Desk {
         &mut self,
         id: ConversationId,
         agent: AgentId,
-        turn_charge: i64,
+        turn: Turn,
         shift: Option<Timestamp>,
         (now, deadline): (Timestamp, Timestamp),
     ) -> Option<Reservation> {
@@ -187,7 +239,7 @@ impl Desk {
         }
         conversation.attempt += 1;
         conversation.state = State::Reserved { agent, deadline };
-        conversation.turn_charge = turn_charge;
+        conversation.turn = Some(turn);
         self.takeovers.remove(&id);
         let load = self.loads.entry(agent).or_insert_with(|| AgentLoad::none(agent));
         load.open += 1;
@@ -201,6 +253,7 @@ impl Desk {
             opened_at: conversation.opened_at,
             reserved_at: now,
             takeovers: 0,
+            replaces: conversation.replaces,
         })
     }
 
@@ -233,6 +286,7 @@ impl Desk {
             opened_at: conversation.opened_at,
             reserved_at: now,
             takeovers: *takeovers,
+            replaces: conversation.replaces,
         })
     }
 
@@ -280,6 +334,7 @@ impl Desk {
         self.closed.remove(&key);
         self.served_by.remove(&id);
         self.takeovers.remove(&id);
+        self.mail.forget(id);
         self.first_reservations.retain(|kept| *kept != id);
         let Some(conversation) = self.conversations.remove(&id) else { return };
         if let Some(ids) = self.by_room.get_mut(&conversation.room) {
@@ -293,8 +348,11 @@ fn head(conversation: &Conversation) -> Head {
         conversation: conversation.id,
         room: conversation.room.clone(),
         inbox: conversation.inbox,
+        traits: conversation.traits.clone(),
+        rank: conversation.rank,
         position: conversation.position,
         opened_at: conversation.opened_at,
+        last_activity_at: conversation.last_activity_at,
         refused: conversation.refused.clone(),
     }
 }

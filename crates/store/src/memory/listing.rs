@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, collections::HashMap};
 
-use sebastian_core::{Conversation, ConversationId, Head, InboxId, State, Timestamp};
+use sebastian_core::{Conversation, ConversationId, Head, QueueKey, State, Timestamp};
 
 use super::desk::Desk;
 use crate::{Listed, Selection};
@@ -17,7 +17,7 @@ impl Desk {
         if *selection == Selection::Resolved {
             found.sort_by_key(|one| Reverse((closed_at(one), one.id)));
         } else {
-            found.sort_by_key(|one| (one.position, one.id));
+            found.sort_by_key(|one| (one.rank, one.position, one.id));
         }
         found.truncate(limit);
         let places = self.places();
@@ -31,9 +31,9 @@ impl Desk {
 
     /// The place of everyone who stands in a queue.
     fn places(&self) -> HashMap<ConversationId, u64> {
-        let mut taken: HashMap<Option<InboxId>, u64> = HashMap::new();
+        let mut taken: HashMap<QueueKey, u64> = HashMap::new();
         let place = |head: Head| {
-            let place = taken.entry(head.inbox).or_default();
+            let place = taken.entry(head.queue()).or_default();
             *place += 1;
             (head.conversation, *place)
         };

@@ -2,26 +2,29 @@
 //!
 //! One mutex, plain maps, the same core rules as every store. Nothing survives the process.
 
+mod books;
+mod deciding;
 mod desk;
 mod listing;
+mod outbox;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
 
 use async_trait::async_trait;
 use sebastian_core::{
-    AccountId, Adopted, AgentId, AgentLoad, Conversation, ConversationId, Event, Listing, NewEvent, Outcome,
-    RoomId, Rooms, Seen, Seq, Settled, Settlement, Snapshot, State, Timestamp, Timing, decide::free_slots,
+    AccountId, Adopted, AgentId, AgentLoad, Conversation, ConversationId, Event, Listing, NewEvent, Notice,
+    NoticeKind, Policy, QueueKey, RoomId, Rooms, Rulebook, Seen, Seq, Settled, Settlement, State, Status,
+    Timestamp, Timing,
 };
 
 use self::desk::Desk;
 use crate::{
-    Attempt, Counts, Decide, DecideRule, Decided, Page, Pause, PauseReason, Reservation, Selection, Store,
-    StoreError, Suspect,
-    port::{FOLD_EVENTS_MAX, SPARE_HEADS},
+    AUDIT_KEPT, Amendment, Attempt, Audited, Counts, Decide, DecideRule, Decided, Facts, Keep, Page, Pause,
+    PauseReason, Recorded, Reservation, Selection, Store, StoreError, Suspect, round::queue_of,
 };
 
 /// A ledger that lives as long as the value.
@@ -38,6 +41,7 @@ struct Ledger {
     leases: HashMap<String, (String, Timestamp)>,
     last_seq: i64,
     last_conversation: i64,
+    last_audit: i64,
 }
 
 impl MemoryStore {
@@ -70,8 +74,15 @@ impl MemoryStore {
         let desk = desks.entry(account).or_default();
         let (rooms, picked) = pick(desk);
         let mut working_set = desk.load_rooms(&rooms, now, self.timing);
+        if let Some(policy) = &desk.policy {
+            working_set = working_set.governed_by(desk.books.newest(), policy);
+        }
         let answer = rule(&mut working_set, picked);
-        desk.write(working_set.finish(), now, last_conversation);
+        let changes = working_set.finish();
+        let unsorted: Vec<QueueKey> = changes.opened.iter().map(queue_of).collect();
+        desk.write(changes, now, last_conversation);
+        // Others may go by another policy: the next decision sorts them in.
+        unsorted.into_iter().for_each(|key| desk.queues.entry(key).or_default().sorting = None);
         answer
     }
 }
@@ -114,57 +125,7 @@ impl Store for MemoryStore {
         let now = (self.clock)();
         let Ledger { desks, last_conversation, .. } = &mut *ledger;
         let desk = desks.entry(request.account).or_default();
-
-        let events: Vec<Event> = desk.unfolded().take(FOLD_EVENTS_MAX).cloned().collect();
-        let mut rooms =
-            desk.load_rooms(&events.iter().map(|event| event.room.clone()).collect(), now, self.timing);
-        events.iter().for_each(|event| rooms.apply(event));
-        desk.write(rooms.finish(), now, last_conversation);
-        desk.folded = events.last().map_or(desk.folded, |event| event.seq);
-
-        let mut decided = Decided {
-            folded: u32::try_from(events.len()).unwrap_or(u32::MAX),
-            more: events.len() == FOLD_EVENTS_MAX,
-            pause: desk.pause.filter(|pause| pause.until > now),
-            failures: desk.failures,
-            ..Decided::default()
-        };
-        if decided.pause.is_some() {
-            return Ok(decided);
-        }
-        desk.unpark(now);
-        let roster = request.roster.clone();
-        let loads = desk.loads_since(roster.polled_at - self.timing.settle_window);
-        let limit = if desk.failures > 0 { request.limit.min(1) } else { request.limit };
-        let slots = free_slots(&roster, &loads, request.policy, now).min(limit);
-        if slots == 0 {
-            return Ok(decided);
-        }
-        let waiting = desk.heads(slots as usize + SPARE_HEADS);
-        let (answers, rotations) = (request.answers.clone(), desk.rotations.clone());
-        let snapshot = Snapshot { roster, loads, answers, waiting, rotations, limit };
-        for decision in rule(&snapshot, now) {
-            let id = decision.conversation;
-            match decision.outcome {
-                Outcome::Reserve { agent, turn_charge } => {
-                    let shift = snapshot.roster.agent(agent).and_then(|agent| agent.online_since);
-                    let when = (now, now + self.timing.reservation);
-                    decided.reserved.extend(desk.reserve(id, agent, turn_charge, shift, when));
-                }
-                Outcome::Ask => {
-                    decided.ask.extend(desk.conversations.get(&id).map(|asked| asked.room.clone()))
-                }
-                Outcome::Park(park) => {
-                    if let Some(conversation) = desk.conversations.get_mut(&id) {
-                        conversation.state = State::Waiting { park: Some(park) };
-                    }
-                }
-                Outcome::Pass => {}
-            }
-            desk.rotations.extend(decision.rotation);
-        }
-        decided.more |= desk.failures == 0 && decided.reserved.len() == limit as usize;
-        Ok(decided)
+        Ok(desk.decide(request, rule, (now, self.timing), last_conversation))
     }
 
     async fn confirm(&self, account: AccountId, attempts: &[Attempt]) -> Result<Vec<Attempt>, StoreError> {
@@ -176,10 +137,14 @@ impl Store for MemoryStore {
             let Some(conversation) = desk.conversations.get_mut(&attempt.conversation) else { continue };
             if let State::Reserved { agent, .. } = conversation.state
                 && conversation.attempt == attempt.number
+                && is_as_reserved(conversation)
             {
                 conversation.state = State::Assigned { agent, at };
                 conversation.refused.clear();
+                (conversation.turn, conversation.replaces) = (None, None);
                 desk.served_by.insert(attempt.conversation, (agent, at));
+                let about = Notice::about(NoticeKind::Assigned, at, conversation);
+                desk.mail.post([Notice { agent: Some(agent), ..about }]);
                 confirmed.push(*attempt);
             }
         }
@@ -224,6 +189,18 @@ impl Store for MemoryStore {
         ))
     }
 
+    async fn put_back(
+        &self,
+        account: AccountId,
+        strays: &[(ConversationId, AgentId)],
+    ) -> Result<u32, StoreError> {
+        let pick = |desk: &Desk| (desk.rooms_of(strays.iter().map(|(id, _)| *id)), ());
+        Ok(self.with_rooms(account, pick, |rooms, ()| {
+            let put_back = strays.iter().filter(|(id, agent)| rooms.put_back_stray(*id, *agent));
+            u32::try_from(put_back.count()).unwrap_or(u32::MAX)
+        }))
+    }
+
     async fn adopt(&self, account: AccountId, listing: &Listing) -> Result<Adopted, StoreError> {
         let since = listing.asked_at - self.timing.settle_window;
         let pick = |desk: &Desk| {
@@ -263,6 +240,71 @@ impl Store for MemoryStore {
     ) -> Result<BTreeMap<AgentId, AgentLoad>, StoreError> {
         let since = polled_at - self.timing.settle_window;
         Ok(self.lock().desks.get(&account).map(|desk| desk.loads_since(since)).unwrap_or_default())
+    }
+
+    async fn facts(
+        &self,
+        account: AccountId,
+        polled_at: Timestamp,
+        policy: &Policy,
+    ) -> Result<Facts, StoreError> {
+        let ledger = self.lock();
+        let (now, since) = ((self.clock)(), polled_at - self.timing.settle_window);
+        Ok(ledger.desks.get(&account).map(|desk| desk.facts(since, policy, now)).unwrap_or_default())
+    }
+
+    async fn rulebook(&self, account: AccountId) -> Result<Arc<Rulebook>, StoreError> {
+        Ok(self.lock().desks.get(&account).map(|desk| desk.books.newest()).unwrap_or_default())
+    }
+
+    async fn rulebook_at(
+        &self,
+        account: AccountId,
+        version: u64,
+    ) -> Result<Option<Arc<Rulebook>>, StoreError> {
+        let mut ledger = self.lock();
+        Ok(ledger.desks.entry(account).or_default().books.at(version))
+    }
+
+    async fn amend(
+        &self,
+        account: AccountId,
+        who: &str,
+        change: Amendment<'_>,
+    ) -> Result<Arc<Rulebook>, StoreError> {
+        let mut ledger = self.lock();
+        let now = (self.clock)();
+        let Ledger { desks, last_audit, .. } = &mut *ledger;
+        let books = &mut desks.entry(account).or_default().books;
+        let mut rules = Rulebook::clone(&books.newest());
+        let entries = change(&mut rules, now);
+        if !entries.is_empty() {
+            books.amend(rules, who, entries, now, last_audit);
+        }
+        Ok(books.newest())
+    }
+
+    async fn audit(
+        &self,
+        account: AccountId,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<Audited>, StoreError> {
+        let ledger = self.lock();
+        let Some(desk) = ledger.desks.get(&account) else { return Ok(Vec::new()) };
+        let newest = desk.books.audit.iter().rev();
+        let newest = newest.filter(|entry| before.is_none_or(|before| entry.id < before));
+        Ok(newest.take(limit as usize).cloned().collect())
+    }
+
+    async fn decisions(
+        &self,
+        account: AccountId,
+        id: ConversationId,
+        limit: u32,
+    ) -> Result<Vec<Recorded>, StoreError> {
+        let ledger = self.lock();
+        Ok(ledger.desks.get(&account).map(|desk| desk.records.of(id, limit as usize)).unwrap_or_default())
     }
 
     async fn counts(&self, account: AccountId) -> Result<Counts, StoreError> {
@@ -333,10 +375,20 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    async fn purge(&self, account: AccountId, keep: Duration, limit: u32) -> Result<u64, StoreError> {
+    async fn purge(&self, account: AccountId, keep: Keep, limit: u32) -> Result<u64, StoreError> {
         let mut ledger = self.lock();
-        let before = (self.clock)() - keep;
-        let gone = ledger.desks.get_mut(&account).map_or(0, |desk| desk.purge(before, limit as usize));
-        Ok(gone as u64)
+        let now = (self.clock)();
+        let Some(desk) = ledger.desks.get_mut(&account) else { return Ok(0) };
+        let Desk { records, books, .. } = desk;
+        let limit = limit as usize;
+        let decisions = records.purge(books, now - keep.decisions, limit);
+        let changes = books.purge_audit(now - AUDIT_KEPT, limit);
+        Ok((decisions + changes + desk.purge(now - keep.ledger, limit)) as u64)
     }
+}
+
+/// Whether nothing happened to a reserved conversation that may move its slot once it is assigned.
+fn is_as_reserved(conversation: &Conversation) -> bool {
+    let is_moved = conversation.turn.is_some_and(|turn| turn.team != conversation.traits.team);
+    conversation.status == Status::Open && !is_moved
 }

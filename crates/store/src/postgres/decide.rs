@@ -1,103 +1,122 @@
-//! Folding, deciding and reserving: one transaction under the account's lock.
+//! Folding, sorting, deciding and reserving: one transaction under the account's lock.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
     time::SystemTime,
 };
 
 use deadpool_postgres::Transaction;
-use futures_util::future::try_join3;
+use futures_util::future::try_join;
 use sebastian_core::{
-    AccountId, AgentId, AgentLoad, ConversationId, Decision, Event, Head, InboxId, Outcome, Park, ParkReason,
-    RoomId, Roster, Rotation, Seq, Snapshot, Timestamp, decide::free_slots,
+    AccountId, AgentId, AgentLoad, ConversationId, Decision, Event, Head, Outcome, Park, QueueKey, RoomId,
+    Roster, Rotation, Rulebook, Seq, Snapshot, Timestamp, decide::free_slots, notice,
 };
 use tokio_postgres::Row;
 
 use super::{
-    PostgresStore, questions, rows,
+    PostgresStore, outbox, questions, records, rows,
+    slots::{self, Choice},
+    turns,
     working_set::{self, Locked},
 };
 use crate::{
-    Attempt, Decide, DecideRule, Decided, Pause, PauseReason, Reservation, StoreError,
+    Decide, DecideRule, Decided, Pause, PauseReason, StoreError,
     port::{FOLD_EVENTS_MAX, SPARE_HEADS},
+    round::{self, Sorting},
 };
 
 pub(super) const ALL_SQL: &[&str] =
-    &[UNFOLDED, FOLDED, UNPARK, QUEUES, HEADS, RESERVE, ADD_LOADS, PARK, DECIDED];
+    &[UNFOLDED, TO_BE_WOKEN, FOLDED, UNPARK, UNPARK_EXCLUDED, SEEN, QUEUES, SORT, SORTED, HEADS, PARK];
 
 /// Primary key of events. $2 most events.
 const UNFOLDED: &str = "
-    SELECT e.seq, e.received_at, e.kind, e.source, e.room_id, e.inbox_id, e.service_id, e.service_resolved
+    SELECT e.seq, e.received_at, e.kind, e.source, e.room_id, e.inbox_id, e.service_id, e.service_resolved, e.details
     FROM events e
     WHERE e.account_id = $1 AND e.seq > (SELECT folded_seq FROM accounts WHERE id = $1)
     ORDER BY e.seq
     LIMIT $2";
 
-const FOLDED: &str = "UPDATE accounts SET folded_seq = $2 WHERE id = $1";
+/// Index conversations_snoozed. $2 now, $3 most.
+const TO_BE_WOKEN: &str = "
+    SELECT room_id
+    FROM conversations
+    WHERE account_id = $1 AND state <> 'resolved' AND snoozed_until <= $2
+    ORDER BY snoozed_until
+    LIMIT $3";
 
-/// Index conversations_parked.
+const FOLDED: &str = "UPDATE accounts SET folded_seq = $2, folded_at = $3 WHERE id = $1";
+
+/// Index conversations_parked. Who is snoozed is woken instead.
 const UNPARK: &str = "
     UPDATE conversations
     SET park_until = NULL, park_reason = NULL, verify_at = NULL
-    WHERE account_id = $1 AND state = 'waiting' AND park_until <= $2";
+    WHERE account_id = $1 AND state = 'waiting' AND park_until <= $2 AND park_reason <> 'snoozed'";
+
+/// Index conversations_parked.
+const UNPARK_EXCLUDED: &str = "
+    UPDATE conversations
+    SET park_until = NULL, park_reason = NULL
+    WHERE account_id = $1 AND state = 'waiting' AND park_until IS NOT NULL AND park_reason = 'excluded'";
+
+const SEEN: &str = "UPDATE accounts SET decided_version = $2 WHERE id = $1";
 
 const QUEUES: &str = "
-    SELECT id, inbox_id, turn_agents, turns
+    SELECT id, inbox_id, team_id, turn_agents, turns, sorting
     FROM queues
     WHERE account_id = $1";
 
-/// The first $2 of each queue, merged by place. Index conversations_heads.
+/// Ranks all of a queue by $3, a sorting, as `order::key` in the core does. Rows are locked by room and number, as
+/// everyone locks conversations. Index conversations_unresolved. $2 queue.
+const SORT: &str = "
+    WITH misplaced AS (
+        SELECT c.id, k.key
+        FROM conversations c
+        CROSS JOIN LATERAL (
+            SELECT CASE $3::jsonb ->> 'order'
+                   WHEN 'earliest_created' THEN c.opened_at
+                   WHEN 'longest_waiting' THEN c.last_activity_at
+                   WHEN 'priority' THEN c.opened_at - make_interval(
+                       secs => COALESCE(($3::jsonb -> 'boost' ->> (c.traits ->> 'priority'))::float8, 0))
+                   END AS key
+        ) k
+        WHERE c.account_id = $1 AND c.queue_id = $2 AND c.state <> 'resolved' AND c.rank <> k.key
+        ORDER BY c.room_id COLLATE \"C\", c.id
+        FOR NO KEY UPDATE OF c
+    )
+    UPDATE conversations c
+    SET rank = misplaced.key
+    FROM misplaced
+    WHERE c.id = misplaced.id";
+
+const SORTED: &str = "UPDATE queues SET sorting = $2 WHERE id = $1";
+
+/// The first $2 of each queue, merged by rank and place. Index conversations_heads.
 const HEADS: &str = "
-    SELECT c.id, c.room_id, q.inbox_id, c.position, c.opened_at, c.refused
+    SELECT c.id, c.room_id, q.inbox_id, q.team_id, c.traits, c.rank, c.position, c.opened_at, c.last_activity_at,
+           c.refused
     FROM queues q
     CROSS JOIN LATERAL (
-        SELECT id, room_id, position, opened_at, refused
+        SELECT id, room_id, traits, rank, position, opened_at, last_activity_at, refused
         FROM conversations
         WHERE queue_id = q.id AND state = 'waiting' AND park_until IS NULL
-        ORDER BY position
+        ORDER BY rank, position
         LIMIT $2
     ) c
     WHERE q.account_id = $1
-    ORDER BY c.position, c.id";
-
-/// $1 deadline, $2 first reservations so far, $3 conversations, $4 agents, $5 turn charges; in order of decision.
-const RESERVE: &str = "
-    UPDATE conversations c
-    SET state = 'reserved',
-        agent_id = u.agent_id,
-        attempt = c.attempt + 1,
-        takeovers = 0,
-        deadline_at = $1,
-        turn_charge = u.turn_charge,
-        decided_no = COALESCE(c.decided_no, $2 + u.place)
-    FROM unnest($3::bigint[], $4::bigint[], $5::bigint[]) WITH ORDINALITY AS u (id, agent_id, turn_charge, place)
-    WHERE c.id = u.id AND c.state = 'waiting'
-    RETURNING c.id, c.attempt";
-
-/// $2 agents, $3 slots taken, $4 shifts, $5 now.
-const ADD_LOADS: &str = "
-    INSERT INTO agent_loads (account_id, agent_id, open, shift, shift_assignments, last_assigned_at)
-    SELECT $1, agent_id, slots, shift, slots, $5
-    FROM unnest($2::bigint[], $3::int[], $4::timestamptz[]) AS u (agent_id, slots, shift)
-    ON CONFLICT (account_id, agent_id) DO UPDATE
-    SET open = agent_loads.open + EXCLUDED.open,
-        shift_assignments = EXCLUDED.shift_assignments
-            + CASE WHEN agent_loads.shift IS NOT DISTINCT FROM EXCLUDED.shift THEN agent_loads.shift_assignments ELSE 0 END,
-        shift = EXCLUDED.shift,
-        last_assigned_at = EXCLUDED.last_assigned_at";
+    ORDER BY c.rank, c.position, c.id";
 
 const PARK: &str = "
     UPDATE conversations
     SET park_until = $2, park_reason = $3
     WHERE id = $1 AND state = 'waiting'";
 
-const DECIDED: &str = "UPDATE accounts SET decided = decided + $2 WHERE id = $1";
-
-/// A slot to take, as the rule chose it.
-struct Choice<'a> {
-    head: &'a Head,
-    agent: AgentId,
-    turn_charge: i64,
+/// A decision under way: its transaction, and what it goes by.
+struct Round<'a> {
+    tx: &'a Transaction<'a>,
+    request: &'a Decide<'a>,
+    locked: &'a Locked,
+    rules: Arc<Rulebook>,
 }
 
 impl PostgresStore {
@@ -109,151 +128,161 @@ impl PostgresStore {
         let mut client = self.client().await?;
         let tx = client.transaction().await?;
         let locked = working_set::lock(&tx, request.account).await?;
-        let folded = self.fold(&tx, request.account, &locked).await?;
+        let rules = self.rules(&tx, request.account, locked.rulebook_version).await?;
+        self.remember(request.account, request.policy);
+        let round = Round { tx: &tx, request, locked: &locked, rules };
+        let (folded, more) = self.fold(&round).await?;
+        let queues = round.queues().await?;
+        round.sort(&queues).await?;
         let mut decided = Decided {
             folded: u32::try_from(folded).unwrap_or(u32::MAX),
-            more: folded == FOLD_EVENTS_MAX,
+            more,
             pause: pause(locked.paused_until, locked.pause_reason.as_deref(), locked.now),
             failures: locked.failures,
             ..Decided::default()
         };
         if decided.pause.is_none() {
-            self.reserve(&tx, request, rule, &locked, &mut decided).await?;
+            round.unpark().await?;
+            self.give_out(&round, &queues, rule, &mut decided).await?;
         }
         tx.commit().await?;
         Ok(decided)
     }
 
-    /// Folds accepted events into conversations. Returns how many.
-    async fn fold(
-        &self,
-        tx: &Transaction<'_>,
-        account: AccountId,
-        locked: &Locked,
-    ) -> Result<usize, StoreError> {
-        let unfolded = tx.prepare_cached(UNFOLDED).await?;
+    /// Folds accepted events into conversations, and wakes those that were snoozed until now. Returns how many events,
+    /// and whether there may be more to do.
+    async fn fold(&self, round: &Round<'_>) -> Result<(usize, bool), StoreError> {
+        let Round { tx, request, locked, .. } = *round;
+        let (account, now) = (request.account, locked.now);
         let most = i64::try_from(FOLD_EVENTS_MAX).unwrap_or(i64::MAX);
-        let found = tx.query(&unfolded, &[&account.0, &most]).await?;
-        let events = found.iter().map(rows::event).collect::<Result<Vec<Event>, _>>()?;
-        let Some(last) = events.last() else { return Ok(0) };
-        debug_assert!(last.seq.0 > locked.folded_seq, "an event is folded once");
-
-        let rooms: BTreeSet<RoomId> = events.iter().map(|event| event.room.clone()).collect();
-        let mut working_set = working_set::load(tx, account, &rooms, locked.now, self.timing).await?;
-        events.iter().for_each(|event| working_set.apply(event));
-        working_set::write(tx, account, locked.now, &working_set.finish()).await?;
-        let statement = tx.prepare_cached(FOLDED).await?;
-        tx.execute(&statement, &[&account.0, &last.seq.0]).await?;
-        Ok(events.len())
+        let (unfolded, to_be_woken) =
+            try_join(tx.prepare_cached(UNFOLDED), tx.prepare_cached(TO_BE_WOKEN)).await?;
+        let clock = SystemTime::from(now);
+        let (found, woken) = try_join(
+            tx.query(&unfolded, &[&account.0, &most]),
+            tx.query(&to_be_woken, &[&account.0, &clock, &most]),
+        )
+        .await?;
+        let mut events = found.iter().map(rows::event).collect::<Result<Vec<Event>, _>>()?;
+        let mut rooms = woken.iter().map(rows::room).collect::<Result<BTreeSet<RoomId>, _>>()?;
+        rooms.extend(events.iter().map(|event| event.room.clone()));
+        if rooms.is_empty() {
+            return Ok((0, false));
+        }
+        let working_set = working_set::load(tx, account, &rooms, now, self.timing).await?;
+        let mut working_set =
+            working_set.governed_by(round.rules.clone(), request.policy).with_roster(&request.roster);
+        // Writers may have had different clocks: the order of acceptance is the one that counts.
+        let mut folded_at = locked.folded_at;
+        for event in &mut events {
+            folded_at = folded_at.max(event.received_at);
+            event.received_at = folded_at;
+            working_set.apply(event);
+        }
+        working_set.wake();
+        working_set::write(tx, account, now, &working_set.finish()).await?;
+        if let Some(last) = events.last() {
+            debug_assert!(last.seq.0 > locked.folded_seq, "an event is folded once");
+            let statement = tx.prepare_cached(FOLDED).await?;
+            tx.execute(&statement, &[&account.0, &last.seq.0, &SystemTime::from(folded_at)]).await?;
+        }
+        Ok((events.len(), events.len() == FOLD_EVENTS_MAX || woken.len() == FOLD_EVENTS_MAX))
     }
 
-    async fn reserve(
+    /// Shows `rule` what waits, and carries out what it decides.
+    async fn give_out(
         &self,
-        tx: &Transaction<'_>,
-        request: &Decide<'_>,
+        round: &Round<'_>,
+        queues: &BTreeMap<QueueKey, Queue>,
         rule: DecideRule<'_>,
-        locked: &Locked,
         decided: &mut Decided,
     ) -> Result<(), StoreError> {
-        let (account, now) = (request.account, locked.now);
-        let unpark = tx.prepare_cached(UNPARK).await?;
-        tx.execute(&unpark, &[&account.0, &SystemTime::from(now)]).await?;
-
+        let Round { tx, request, locked, rules } = round;
+        let (account, policy, now) = (request.account, request.policy, locked.now);
         let limit = if locked.failures > 0 { request.limit.min(1) } else { request.limit };
         let loads = self.loads_for(tx, account, &request.roster).await?;
-        let slots = free_slots(&request.roster, &loads, request.policy, now).min(limit);
+        let slots = free_slots(&request.roster, &loads, rules, policy, now).min(limit);
         if slots == 0 {
             return Ok(());
         }
-        let queues = queues(tx, account).await?;
         let waiting = heads(tx, account, slots).await?;
         if waiting.is_empty() {
             return Ok(());
         }
-        let rotations = queues.iter().map(|(inbox, queue)| (*inbox, queue.rotation.clone())).collect();
-        let (roster, answers) = (request.roster.clone(), request.answers.clone());
-        let snapshot = Snapshot { roster, loads, answers, waiting, rotations, limit };
+        let fair = round::fair_inboxes(rules, policy, waiting.iter().map(|head| head.inbox), now);
+        let counts_by_inbox = round::counts_by_inbox(rules, policy);
+        let snapshot = Snapshot {
+            roster: request.roster.clone(),
+            loads,
+            inbox_loads: if counts_by_inbox {
+                questions::inbox_loads(*tx, account).await?
+            } else {
+                BTreeMap::new()
+            },
+            windows: turns::windows(*tx, account, fair.into_keys()).await?,
+            answers: request.answers.clone(),
+            waiting,
+            rotations: queues.iter().map(|(key, queue)| (*key, queue.rotation.clone())).collect(),
+            rules: rules.clone(),
+            limit,
+        };
         let decisions = rule(&snapshot, now);
-        self.apply(tx, locked, account, &queues, &snapshot, &decisions, decided).await?;
-        decided.more |= locked.failures == 0 && decided.reserved.len() == limit as usize;
+        let parked = self.carry_out(round, queues, &snapshot, &decisions, decided).await?;
+        let filled = notice::filled(&snapshot, policy, &decisions, now);
+        let recorded = async {
+            if request.record {
+                records::keep(tx, account, policy, &snapshot, &decisions, &decided.reserved, now).await?;
+            }
+            Ok(())
+        };
+        try_join(recorded, outbox::post(tx, account, &filled)).await?;
+        let is_limited = locked.failures == 0 && decided.reserved.len() == limit as usize;
+        // Those behind the parked may not have been seen.
+        decided.more |= is_limited || parked;
         Ok(())
     }
 
-    #[expect(clippy::too_many_arguments, reason = "all of one transaction")]
-    async fn apply(
+    /// Returns whether anything was parked.
+    async fn carry_out(
         &self,
-        tx: &Transaction<'_>,
-        locked: &Locked,
-        account: AccountId,
-        queues: &BTreeMap<Option<InboxId>, Queue>,
+        round: &Round<'_>,
+        queues: &BTreeMap<QueueKey, Queue>,
         snapshot: &Snapshot,
         decisions: &[Decision],
         decided: &mut Decided,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
+        let tx = round.tx;
         let heads: HashMap<ConversationId, &Head> =
             snapshot.waiting.iter().map(|head| (head.conversation, head)).collect();
-        let mut choices = Vec::new();
+        let (mut choices, mut parked) = (Vec::new(), false);
         for decision in decisions {
             let Some(head) = heads.get(&decision.conversation).copied() else { continue };
             match decision.outcome {
-                Outcome::Reserve { agent, turn_charge } => choices.push(Choice { head, agent, turn_charge }),
+                Outcome::Reserve { agent, turn_charge, window } => {
+                    choices.push(Choice { head, agent, turn_charge, window });
+                }
                 Outcome::Ask => decided.ask.push(head.room.clone()),
-                Outcome::Park(park) => set_park(tx, head.conversation, park).await?,
+                Outcome::Park(park) => {
+                    set_park(tx, head.conversation, park).await?;
+                    parked = true;
+                }
                 Outcome::Pass => {}
             }
-            if let Some((inbox, turns)) = &decision.rotation
-                && let Some(queue) = queues.get(inbox)
+            if let Some((key, rotation)) = &decision.rotation
+                && let Some(queue) = queues.get(key)
             {
-                working_set::set_rotation(tx, queue.id, turns).await?;
+                turns::set_rotation(tx, queue.id, rotation).await?;
             }
         }
         if !choices.is_empty() {
-            decided.reserved = self.take_slots(tx, locked, account, &choices, &snapshot.roster).await?;
+            let account = round.request.account;
+            decided.reserved =
+                slots::take(tx, account, round.locked, &choices, snapshot, self.timing.reservation).await?;
         }
-        Ok(())
+        Ok(parked)
     }
 
-    async fn take_slots(
-        &self,
-        tx: &Transaction<'_>,
-        locked: &Locked,
-        account: AccountId,
-        choices: &[Choice<'_>],
-        roster: &Roster,
-    ) -> Result<Vec<Reservation>, StoreError> {
-        let (reserve, add_loads, counted) =
-            try_join3(tx.prepare_cached(RESERVE), tx.prepare_cached(ADD_LOADS), tx.prepare_cached(DECIDED))
-                .await?;
-        let now = locked.now;
-        let deadline = SystemTime::from(now + self.timing.reservation);
-        let ids: Vec<i64> = choices.iter().map(|choice| choice.head.conversation.0).collect();
-        let agents: Vec<i64> = choices.iter().map(|choice| choice.agent.0).collect();
-        let charges: Vec<i64> = choices.iter().map(|choice| choice.turn_charge).collect();
-        let places = i64::try_from(choices.len()).unwrap_or(i64::MAX);
-
-        let mut slots: BTreeMap<AgentId, i32> = BTreeMap::new();
-        choices.iter().for_each(|choice| *slots.entry(choice.agent).or_default() += 1);
-        let online_since =
-            |agent| roster.agent(agent).and_then(|agent| agent.online_since).map(SystemTime::from);
-        let shifts: Vec<Option<SystemTime>> = slots.keys().map(|agent| online_since(*agent)).collect();
-        let (takers, taken): (Vec<i64>, Vec<i32>) =
-            slots.into_iter().map(|(agent, taken)| (agent.0, taken)).unzip();
-
-        let clock = SystemTime::from(now);
-        let (reserved, _, _) = try_join3(
-            tx.query(&reserve, &[&deadline, &locked.decided, &ids, &agents, &charges]),
-            tx.execute(&add_loads, &[&account.0, &takers, &taken, &shifts, &clock]),
-            tx.execute(&counted, &[&account.0, &places]),
-        )
-        .await?;
-        let mut attempts = HashMap::with_capacity(reserved.len());
-        for row in &reserved {
-            attempts.insert(ConversationId(row.try_get("id")?), rows::count(row, "attempt")?);
-        }
-        choices.iter().map(|choice| reservation(choice, &attempts, now)).collect()
-    }
-
-    /// Loads, with what closed recently for those agents whom the platform credits with more than we know of.
+    /// Loads, with what explains the count of those agents whom the platform credits with more than they hold here.
     async fn loads_for(
         &self,
         tx: &Transaction<'_>,
@@ -267,8 +296,59 @@ impl PostgresStore {
             suspects.filter(|agent| agent.reported_load.is_none_or(|reported| reported > open(agent.id)));
         let suspects: Vec<i64> = suspects.map(|agent| agent.id.0).collect();
         let since = roster.polled_at - self.timing.settle_window;
-        questions::add_closed_recently(tx, account, &suspects, since, &mut loads).await?;
+        questions::add_counted_beside(tx, account, &suspects, since, &mut loads).await?;
         Ok(loads)
+    }
+}
+
+impl Round<'_> {
+    async fn queues(&self) -> Result<BTreeMap<QueueKey, Queue>, StoreError> {
+        let statement = self.tx.prepare_cached(QUEUES).await?;
+        let found = self.tx.query(&statement, &[&self.request.account.0]).await?;
+        let queue = |row: &Row| {
+            let queue = Queue {
+                id: row.try_get("id")?,
+                rotation: turns::rotation(row)?,
+                sorting: rows::parsed(row, "sorting")?,
+            };
+            Ok((rows::queue(row)?, queue))
+        };
+        found.iter().map(queue).collect()
+    }
+
+    /// Sorts queues anew that are sorted by something else than the rules say.
+    async fn sort(&self, queues: &BTreeMap<QueueKey, Queue>) -> Result<(), StoreError> {
+        for (key, queue) in queues {
+            let sorting = Sorting::of(&self.rules, self.request.policy, *key, self.locked.now);
+            if queue.sorting == Some(sorting) {
+                continue;
+            }
+            let sorting = rows::json(&sorting)?;
+            let (sort, sorted) =
+                try_join(self.tx.prepare_cached(SORT), self.tx.prepare_cached(SORTED)).await?;
+            try_join(
+                self.tx.execute(&sort, &[&self.request.account.0, &queue.id, &sorting]),
+                self.tx.execute(&sorted, &[&queue.id, &sorting]),
+            )
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Lets conversations wait in their queues whose time has come, and after a change of the rules all that these kept
+    /// out.
+    async fn unpark(&self) -> Result<(), StoreError> {
+        let (tx, account) = (self.tx, self.request.account);
+        let unpark = tx.prepare_cached(UNPARK).await?;
+        tx.execute(&unpark, &[&account.0, &SystemTime::from(self.locked.now)]).await?;
+        if self.locked.decided_version != self.rules.version {
+            let version = i64::try_from(self.rules.version).unwrap_or(i64::MAX);
+            let (excluded, seen) =
+                try_join(tx.prepare_cached(UNPARK_EXCLUDED), tx.prepare_cached(SEEN)).await?;
+            try_join(tx.execute(&excluded, &[&account.0]), tx.execute(&seen, &[&account.0, &version]))
+                .await?;
+        }
+        Ok(())
     }
 }
 
@@ -282,37 +362,9 @@ pub(super) fn pause(until: Option<Timestamp>, reason: Option<&str>, now: Timesta
     Some(Pause { until, reason })
 }
 
-fn reservation(
-    choice: &Choice<'_>,
-    attempts: &HashMap<ConversationId, u32>,
-    now: Timestamp,
-) -> Result<Reservation, StoreError> {
-    let Choice { head, agent, .. } = choice;
-    let conversation = head.conversation;
-    let number = *attempts.get(&conversation).ok_or_else(|| {
-        StoreError::Broken(
-            format!("conversation {conversation} left its queue under the account's lock"),
-            None,
-        )
-    })?;
-    Ok(Reservation {
-        attempt: Attempt { conversation, number },
-        room: head.room.clone(),
-        agent: *agent,
-        opened_at: head.opened_at,
-        reserved_at: now,
-        takeovers: 0,
-    })
-}
-
 async fn set_park(tx: &Transaction<'_>, id: ConversationId, park: Park) -> Result<(), StoreError> {
     let statement = tx.prepare_cached(PARK).await?;
-    let why = match park.why {
-        ParkReason::PreviousClosing => "previous_closing",
-        ParkReason::NobodyEligible => "nobody_eligible",
-        ParkReason::Doubted => "doubted",
-        ParkReason::Refused => "refused",
-    };
+    let why = rows::park_reason_name(park.why);
     tx.execute(&statement, &[&id.0, &SystemTime::from(park.until), &why]).await?;
     Ok(())
 }
@@ -320,19 +372,7 @@ async fn set_park(tx: &Transaction<'_>, id: ConversationId, park: Park) -> Resul
 struct Queue {
     id: i64,
     rotation: Rotation,
-}
-
-async fn queues(
-    tx: &Transaction<'_>,
-    account: AccountId,
-) -> Result<BTreeMap<Option<InboxId>, Queue>, StoreError> {
-    let statement = tx.prepare_cached(QUEUES).await?;
-    let found = tx.query(&statement, &[&account.0]).await?;
-    let queue = |row: &Row| {
-        let inbox = row.try_get::<_, Option<i64>>("inbox_id")?.map(InboxId);
-        Ok((inbox, Queue { id: row.try_get("id")?, rotation: working_set::rotation(row)? }))
-    };
-    found.iter().map(queue).collect()
+    sorting: Option<Sorting>,
 }
 
 async fn heads(tx: &Transaction<'_>, account: AccountId, slots: u32) -> Result<Vec<Head>, StoreError> {
@@ -346,9 +386,12 @@ fn head(row: &Row) -> Result<Head, StoreError> {
     Ok(Head {
         conversation: ConversationId(row.try_get("id")?),
         room: rows::room(row)?,
-        inbox: row.try_get::<_, Option<i64>>("inbox_id")?.map(InboxId),
+        inbox: rows::queue(row)?.inbox,
+        traits: rows::traits(row)?,
+        rank: rows::needed(row, "rank")?,
         position: Seq(row.try_get("position")?),
         opened_at: rows::needed(row, "opened_at")?,
+        last_activity_at: rows::needed(row, "last_activity_at")?,
         refused: rows::refused(&row.try_get("refused")?)?,
     })
 }

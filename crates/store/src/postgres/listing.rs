@@ -42,10 +42,10 @@ macro_rules! queued {
         "SELECT head.*
         FROM queues w
         CROSS JOIN LATERAL (
-            SELECT waiting.*, ROW_NUMBER() OVER (ORDER BY position, id) AS place
+            SELECT waiting.*, ROW_NUMBER() OVER (ORDER BY rank, position, id) AS place
             FROM conversations waiting
             WHERE queue_id = w.id AND state = 'waiting' AND park_until IS NULL
-            ORDER BY position, id
+            ORDER BY rank, position, id
             LIMIT $2
         ) head
         WHERE w.account_id = $1"
@@ -61,7 +61,7 @@ macro_rules! elsewhere {
             WHERE account_id = $1 AND ",
             $condition,
             "
-            ORDER BY position, id
+            ORDER BY rank, position, id
             LIMIT $2)"
         )
     };
@@ -69,7 +69,7 @@ macro_rules! elsewhere {
 
 /// Indexes conversations_heads, _parked, _slots and _assigned: all but the backlog, which can be long.
 const UNRESOLVED: &str = page!(
-    "c.position, c.id",
+    "c.rank, c.position, c.id",
     concat!(
         queued!(),
         " UNION ALL ",
@@ -81,18 +81,19 @@ const UNRESOLVED: &str = page!(
     )
 );
 
-const WAITING: &str = page!("c.position, c.id", queued!());
+const WAITING: &str = page!("c.rank, c.position, c.id", queued!());
 
 /// Index conversations_parked.
-const PARKED: &str = page!("c.position, c.id", elsewhere!("state = 'waiting' AND park_until IS NOT NULL"));
+const PARKED: &str =
+    page!("c.rank, c.position, c.id", elsewhere!("state = 'waiting' AND park_until IS NOT NULL"));
 
 /// Index conversations_slots; so the next.
-const RESERVED: &str = page!("c.position, c.id", elsewhere!("state = 'reserved'"));
+const RESERVED: &str = page!("c.rank, c.position, c.id", elsewhere!("state = 'reserved'"));
 
-const CLOSING: &str = page!("c.position, c.id", elsewhere!("state = 'closing'"));
+const CLOSING: &str = page!("c.rank, c.position, c.id", elsewhere!("state = 'closing'"));
 
 /// Index conversations_assigned.
-const ASSIGNED: &str = page!("c.position, c.id", elsewhere!("state = 'assigned'"));
+const ASSIGNED: &str = page!("c.rank, c.position, c.id", elsewhere!("state = 'assigned'"));
 
 /// The last to close. Index conversations_closed.
 const RESOLVED: &str = page!(
@@ -112,7 +113,7 @@ const NEWEST_IN: &str = page!(
                 SELECT COUNT(*)
                 FROM conversations ahead
                 WHERE ahead.queue_id = n.queue_id AND ahead.state = 'waiting' AND ahead.park_until IS NULL
-                  AND (ahead.position, ahead.id) <= (n.position, n.id))
+                  AND (ahead.rank, ahead.position, ahead.id) <= (n.rank, n.position, n.id))
             END AS place
     FROM (
         SELECT newest.*

@@ -11,26 +11,31 @@ mod decide;
 mod error;
 mod listing;
 mod migrate;
+mod outbox;
 mod questions;
+mod records;
 mod reservations;
 mod rows;
+mod rulebooks;
+mod slots;
 mod tls;
+mod turns;
 mod working_set;
 
-use std::{collections::BTreeMap, future::Future, time::Duration};
+use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use deadpool_postgres::{ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
 use sebastian_core::{
-    AccountId, Adopted, AgentId, AgentLoad, Conversation, ConversationId, Listing, NewEvent, RoomId, Seen,
-    Seq, Settled, Settlement, Timestamp, Timing,
+    AccountId, Adopted, AgentId, AgentLoad, Conversation, ConversationId, Listing, NewEvent, Policy, RoomId,
+    Rulebook, Seen, Seq, Settled, Settlement, Timestamp, Timing,
 };
 
 use self::error::{broken, unavailable};
 pub use self::migrate::{Migrated, migrate};
 use crate::{
-    Attempt, Counts, Decide, DecideRule, Decided, Page, PauseReason, Reservation, Selection, Store,
-    StoreError, Suspect,
+    Amendment, Attempt, Audited, Counts, Decide, DecideRule, Decided, Facts, Keep, Page, PauseReason,
+    Recorded, Reservation, Selection, Store, StoreError, Suspect,
 };
 
 /// A call that takes longer has lost its connection.
@@ -49,8 +54,13 @@ pub const ALL_SQL: &[&[&str]] = &[
     conversations::ALL_SQL,
     decide::ALL_SQL,
     listing::ALL_SQL,
+    outbox::ALL_SQL,
     questions::ALL_SQL,
+    records::ALL_SQL,
     reservations::ALL_SQL,
+    rulebooks::ALL_SQL,
+    slots::ALL_SQL,
+    turns::ALL_SQL,
     working_set::ALL_SQL,
 ];
 
@@ -59,6 +69,7 @@ pub const ALL_SQL: &[&[&str]] = &[
 pub struct PostgresStore {
     pool: Pool,
     timing: Timing,
+    books: Arc<rulebooks::Books>,
 }
 
 impl PostgresStore {
@@ -76,7 +87,7 @@ impl PostgresStore {
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|e| broken("the connection pool cannot be built", e))?;
-        Ok(Self { pool, timing })
+        Ok(Self { pool, timing, books: Arc::default() })
     }
 
     /// Runs what is missing of the migrations. Safe to run from several processes at once.
@@ -167,6 +178,14 @@ impl Store for PostgresStore {
         within(self.run_verified(account, id, seen, asked_at)).await
     }
 
+    async fn put_back(
+        &self,
+        account: AccountId,
+        strays: &[(ConversationId, AgentId)],
+    ) -> Result<u32, StoreError> {
+        within(self.run_put_back(account, strays)).await
+    }
+
     async fn adopt(&self, account: AccountId, listing: &Listing) -> Result<Adopted, StoreError> {
         within(self.run_adopt(account, listing)).await
     }
@@ -191,6 +210,54 @@ impl Store for PostgresStore {
         polled_at: Timestamp,
     ) -> Result<BTreeMap<AgentId, AgentLoad>, StoreError> {
         within(self.run_loads(account, polled_at)).await
+    }
+
+    async fn facts(
+        &self,
+        account: AccountId,
+        polled_at: Timestamp,
+        policy: &Policy,
+    ) -> Result<Facts, StoreError> {
+        within(self.run_facts(account, polled_at, policy)).await
+    }
+
+    async fn rulebook(&self, account: AccountId) -> Result<Arc<Rulebook>, StoreError> {
+        within(self.run_rulebook(account)).await
+    }
+
+    async fn rulebook_at(
+        &self,
+        account: AccountId,
+        version: u64,
+    ) -> Result<Option<Arc<Rulebook>>, StoreError> {
+        within(self.run_rulebook_at(account, version)).await
+    }
+
+    async fn amend(
+        &self,
+        account: AccountId,
+        who: &str,
+        change: Amendment<'_>,
+    ) -> Result<Arc<Rulebook>, StoreError> {
+        within(self.run_amend(account, who, change)).await
+    }
+
+    async fn audit(
+        &self,
+        account: AccountId,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<Audited>, StoreError> {
+        within(self.run_audit(account, before, limit)).await
+    }
+
+    async fn decisions(
+        &self,
+        account: AccountId,
+        id: ConversationId,
+        limit: u32,
+    ) -> Result<Vec<Recorded>, StoreError> {
+        within(self.run_decisions(account, id, limit)).await
     }
 
     async fn counts(&self, account: AccountId) -> Result<Counts, StoreError> {
@@ -225,7 +292,7 @@ impl Store for PostgresStore {
         within(self.run_release_lease(name, holder)).await
     }
 
-    async fn purge(&self, account: AccountId, keep: Duration, limit: u32) -> Result<u64, StoreError> {
+    async fn purge(&self, account: AccountId, keep: Keep, limit: u32) -> Result<u64, StoreError> {
         within(self.run_purge(account, keep, limit)).await
     }
 }

@@ -6,11 +6,12 @@ use std::{
 };
 
 use deadpool_postgres::GenericClient;
-use sebastian_core::{AccountId, AgentId, AgentLoad, Timestamp};
+use futures_util::future::try_join;
+use sebastian_core::{AccountId, AgentId, AgentLoad, InboxId, Timestamp};
 use tokio_postgres::{Row, types::ToSql};
 
 use super::{PostgresStore, rows};
-use crate::{Counts, PauseReason, StoreError};
+use crate::{AUDIT_KEPT, Counts, Keep, PauseReason, StoreError};
 
 pub(super) const ALL_SQL: &[&str] = &[
     PING,
@@ -19,6 +20,7 @@ pub(super) const ALL_SQL: &[&str] = &[
     ACCOUNT,
     LOADS,
     CLOSED_RECENTLY,
+    PUT_OFF,
     COUNTS,
     UNFOLDED,
     PAUSE,
@@ -28,6 +30,10 @@ pub(super) const ALL_SQL: &[&str] = &[
     PURGE_EVENTS,
     PURGE_CONVERSATIONS,
     PURGE_SERVICES,
+    PURGE_ROUNDS,
+    PURGE_RULEBOOKS,
+    PURGE_AUDIT,
+    INBOX_LOADS,
 ];
 
 const PING: &str = "SELECT 1";
@@ -46,12 +52,42 @@ const LOADS: &str = "
     FROM agent_loads
     WHERE account_id = $1";
 
+/// Indexes conversations_slots and _assigned.
+const INBOX_LOADS: &str = "
+    SELECT q.inbox_id, held.agent_id, COUNT(*)::int AS held
+    FROM (
+        SELECT queue_id, agent_id
+        FROM conversations
+        WHERE account_id = $1 AND state IN ('reserved', 'closing')
+        UNION ALL
+        SELECT queue_id, agent_id
+        FROM conversations
+        WHERE account_id = $1 AND state = 'assigned' AND NOT slot_freed
+    ) held
+    JOIN queues q ON q.id = held.queue_id
+    GROUP BY q.inbox_id, held.agent_id";
+
 /// Index conversations_closed. $2 agents, $3 since.
 const CLOSED_RECENTLY: &str = "
     SELECT agent_id, COUNT(*)::int AS closed
     FROM conversations
     WHERE account_id = $1 AND agent_id = ANY($2) AND state = 'resolved' AND closed_at > $3
       AND assigned_at IS NOT NULL
+    GROUP BY agent_id";
+
+/// Indexes conversations_assigned and _replacing. $2 agents. Who is to take their own place again holds a slot for it.
+const PUT_OFF: &str = "
+    SELECT agent_id, COUNT(*)::int AS put_off
+    FROM (
+        SELECT agent_id
+        FROM conversations
+        WHERE account_id = $1 AND agent_id = ANY($2) AND state = 'assigned' AND slot_freed
+        UNION ALL
+        SELECT replaces_agent
+        FROM conversations
+        WHERE account_id = $1 AND replaces_agent = ANY($2) AND state <> 'resolved'
+          AND agent_id IS DISTINCT FROM replaces_agent
+    ) shown
     GROUP BY agent_id";
 
 /// Index conversations_unresolved.
@@ -127,7 +163,58 @@ const PURGE_SERVICES: &str = "
         ORDER BY closed_at
         LIMIT $3)";
 
-/// What the ledger knows of every agent's work, apart from what closed recently.
+/// Index decision_rounds_age. The decisions of a round go with it.
+const PURGE_ROUNDS: &str = "
+    DELETE FROM decision_rounds
+    WHERE id = ANY (ARRAY (
+        SELECT id
+        FROM decision_rounds
+        WHERE account_id = $1 AND decided_at < $2
+        ORDER BY decided_at
+        LIMIT $3))";
+
+/// Indexes rulebooks_age and decision_rounds_version.
+const PURGE_RULEBOOKS: &str = "
+    DELETE FROM rulebooks
+    WHERE account_id = $1 AND version = ANY (ARRAY (
+        SELECT r.version
+        FROM rulebooks r
+        JOIN accounts a ON a.id = r.account_id
+        WHERE r.account_id = $1 AND r.created_at < $2 AND r.version <> a.rulebook_version
+          AND NOT EXISTS (
+              SELECT FROM decision_rounds d
+              WHERE d.account_id = $1 AND d.rulebook_version = r.version)
+        ORDER BY r.created_at
+        LIMIT $3))";
+
+/// Changes come in by time, as events do.
+const PURGE_AUDIT: &str = "
+    DELETE FROM audit
+    WHERE account_id = $1 AND id = ANY (ARRAY (
+        SELECT id
+        FROM (
+            SELECT id, at
+            FROM audit
+            WHERE account_id = $1
+            ORDER BY id
+            LIMIT $3) oldest
+        WHERE at < $2))";
+
+/// Slots held of each inbox, by agent.
+pub(super) async fn inbox_loads(
+    client: &impl GenericClient,
+    account: AccountId,
+) -> Result<BTreeMap<(Option<InboxId>, AgentId), u32>, StoreError> {
+    let statement = client.prepare_cached(INBOX_LOADS).await?;
+    let found = client.query(&statement, &[&account.0]).await?;
+    let held = |row: &Row| {
+        let inbox = row.try_get::<_, Option<i64>>("inbox_id")?.map(InboxId);
+        Ok(((inbox, AgentId(row.try_get("agent_id")?)), rows::count(row, "held")?))
+    };
+    found.iter().map(held).collect()
+}
+
+/// What the ledger knows of every agent's work, apart from what explains the platform's counts.
 pub(super) async fn loads(
     client: &impl GenericClient,
     account: AccountId,
@@ -140,6 +227,7 @@ pub(super) async fn loads(
             agent,
             open: rows::count(row, "open")?,
             closed_recently: 0,
+            put_off: 0,
             shift: rows::time(row, "shift")?,
             shift_assignments: rows::count(row, "shift_assignments")?,
             last_assigned_at: rows::time(row, "last_assigned_at")?,
@@ -149,8 +237,8 @@ pub(super) async fn loads(
     found.iter().map(load).collect()
 }
 
-/// Fills in what closed since a time, for these agents.
-pub(super) async fn add_closed_recently(
+/// Fills in what else the platform may count, for these agents: what closed since a time, and what is put off.
+pub(super) async fn add_counted_beside(
     client: &impl GenericClient,
     account: AccountId,
     agents: &[i64],
@@ -160,11 +248,22 @@ pub(super) async fn add_closed_recently(
     if agents.is_empty() {
         return Ok(());
     }
-    let statement = client.prepare_cached(CLOSED_RECENTLY).await?;
-    let found = client.query(&statement, &[&account.0, &agents, &SystemTime::from(since)]).await?;
-    for row in &found {
+    let (closed, put_off) =
+        try_join(client.prepare_cached(CLOSED_RECENTLY), client.prepare_cached(PUT_OFF)).await?;
+    let since = SystemTime::from(since);
+    let (closed, put_off) = try_join(
+        client.query(&closed, &[&account.0, &agents, &since]),
+        client.query(&put_off, &[&account.0, &agents]),
+    )
+    .await?;
+    for row in &closed {
         if let Some(load) = loads.get_mut(&AgentId(row.try_get("agent_id")?)) {
             load.closed_recently = rows::count(row, "closed")?;
+        }
+    }
+    for row in &put_off {
+        if let Some(load) = loads.get_mut(&AgentId(row.try_get("agent_id")?)) {
+            load.put_off = rows::count(row, "put_off")?;
         }
     }
     Ok(())
@@ -202,7 +301,7 @@ impl PostgresStore {
         let mut found = loads(&client, account).await?;
         let agents: Vec<i64> = found.keys().map(|agent| agent.0).collect();
         let since = polled_at - self.timing.settle_window;
-        add_closed_recently(&client, account, &agents, since, &mut found).await?;
+        add_counted_beside(&client, account, &agents, since, &mut found).await?;
         Ok(found)
     }
 
@@ -256,14 +355,22 @@ impl PostgresStore {
     pub(super) async fn run_purge(
         &self,
         account: AccountId,
-        keep: Duration,
+        keep: Keep,
         limit: u32,
     ) -> Result<u64, StoreError> {
-        let before = SystemTime::from(self.run_now().await? - keep);
+        let now = self.run_now().await?;
+        let (ledger, decisions) = (now - keep.ledger, now - keep.decisions);
         let limit = i64::from(limit);
         let mut gone = 0;
-        for statement in [PURGE_EVENTS, PURGE_CONVERSATIONS, PURGE_SERVICES] {
-            gone += self.write(statement, &[&account.0, &before, &limit]).await?;
+        for (statement, before) in [
+            (PURGE_ROUNDS, decisions),
+            (PURGE_RULEBOOKS, decisions),
+            (PURGE_AUDIT, now - AUDIT_KEPT),
+            (PURGE_EVENTS, ledger),
+            (PURGE_CONVERSATIONS, ledger),
+            (PURGE_SERVICES, ledger),
+        ] {
+            gone += self.write(statement, &[&account.0, &SystemTime::from(before), &limit]).await?;
         }
         Ok(gone)
     }

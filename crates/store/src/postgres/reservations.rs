@@ -3,7 +3,9 @@
 use std::{collections::BTreeSet, time::SystemTime};
 
 use deadpool_postgres::Transaction;
-use sebastian_core::{AccountId, AgentId, ConversationId, RoomId, Seen, Settled, Settlement, Timestamp};
+use sebastian_core::{
+    AccountId, AgentId, ConversationId, NoticeKind, RoomId, Seen, Settled, Settlement, Timestamp,
+};
 use tokio_postgres::Row;
 
 use super::{PostgresStore, rows, working_set};
@@ -11,25 +13,40 @@ use crate::{Attempt, Reservation, StoreError, Suspect};
 
 pub(super) const ALL_SQL: &[&str] = &[CONFIRM, ROOMS_OF, TAKE_OVER, CLAIM_SUSPECTS];
 
-/// $2 conversations, $3 attempts. Only the latest attempt of a reservation may confirm it: a stopped worker that wakes
-/// up is fenced off here. Rows are locked by room and number, as everyone locks conversations.
+/// $2 conversations, $3 attempts, $4 what subscribers are told. Only the latest attempt of a reservation may confirm it:
+/// a stopped worker that wakes up is fenced off here. One that was put off or given to another team meanwhile is left to
+/// be settled, for that may move its slot. Rows are locked by room and number, as everyone locks conversations.
 const CONFIRM: &str = "
     WITH latest AS (
         SELECT c.id
         FROM conversations c
         JOIN unnest($2::bigint[], $3::int[]) AS u (id, attempt) ON c.id = u.id AND c.attempt = u.attempt
-        WHERE c.account_id = $1 AND c.state = 'reserved'
+        JOIN queues q ON q.id = c.queue_id
+        WHERE c.account_id = $1 AND c.state = 'reserved' AND c.status = 'open'
+          AND (c.turn IS NULL OR (c.turn ->> 'team')::bigint IS NOT DISTINCT FROM q.team_id)
         ORDER BY c.room_id COLLATE \"C\", c.id
         FOR NO KEY UPDATE OF c
+    ), confirmed AS (
+        UPDATE conversations c
+        SET state = 'assigned',
+            assigned_at = clock_timestamp(),
+            deadline_at = NULL,
+            refused = '[]',
+            turn = NULL,
+            replaces_agent = NULL
+        FROM latest
+        WHERE c.id = latest.id
+        RETURNING c.*
+    ), posted AS (
+        INSERT INTO outbox (account_id, subscription_id, kind, at, conversation_id, room_id, agent_id, inbox_id,
+                            team_id, waited_ms, next_at)
+        SELECT $1, s.id, $4, c.assigned_at, c.id, c.room_id, c.agent_id, q.inbox_id, q.team_id,
+               GREATEST(0, EXTRACT(EPOCH FROM c.assigned_at - c.opened_at) * 1000)::bigint, c.assigned_at
+        FROM confirmed c
+        JOIN queues q ON q.id = c.queue_id
+        JOIN subscriptions s ON s.account_id = $1 AND s.disabled IS NULL AND $4 = ANY(s.events)
     )
-    UPDATE conversations c
-    SET state = 'assigned',
-        assigned_at = clock_timestamp(),
-        deadline_at = NULL,
-        refused = '[]'
-    FROM latest
-    WHERE c.id = latest.id
-    RETURNING c.id, c.attempt";
+    SELECT c.id, c.attempt FROM confirmed c";
 
 const ROOMS_OF: &str = "SELECT DISTINCT room_id FROM conversations WHERE account_id = $1 AND id = ANY($2)";
 
@@ -50,7 +67,8 @@ const TAKE_OVER: &str = "
         deadline_at = overdue.taken_at + make_interval(secs => $2)
     FROM overdue
     WHERE c.id = overdue.id
-    RETURNING c.id, c.attempt, c.room_id, c.agent_id, c.opened_at, c.takeovers, overdue.taken_at";
+    RETURNING c.id, c.attempt, c.room_id, c.agent_id, c.opened_at, c.takeovers, c.replaces_agent,
+              overdue.taken_at";
 
 /// $2 span of the claim in seconds, $3 limit. Index conversations_suspect.
 const CLAIM_SUSPECTS: &str = "
@@ -78,7 +96,8 @@ impl PostgresStore {
         let statement = client.prepare_cached(CONFIRM).await?;
         let ids: Vec<i64> = attempts.iter().map(|attempt| attempt.conversation.0).collect();
         let numbers: Vec<i32> = attempts.iter().map(|attempt| signed(attempt.number)).collect();
-        let confirmed = client.query(&statement, &[&account.0, &ids, &numbers]).await?;
+        let told = NoticeKind::Assigned.as_str();
+        let confirmed = client.query(&statement, &[&account.0, &ids, &numbers, &told]).await?;
         confirmed.iter().map(attempt).collect()
     }
 
@@ -140,6 +159,22 @@ impl PostgresStore {
         let rooms = rooms_of(&tx, account, [id]).await?;
         self.with_rooms(tx, account, &locked, &rooms, |rooms| rooms.verified(id, seen, asked_at)).await
     }
+
+    pub(super) async fn run_put_back(
+        &self,
+        account: AccountId,
+        strays: &[(ConversationId, AgentId)],
+    ) -> Result<u32, StoreError> {
+        let mut client = self.client().await?;
+        let tx = client.transaction().await?;
+        let locked = working_set::lock(&tx, account).await?;
+        let rooms = rooms_of(&tx, account, strays.iter().map(|(id, _)| *id)).await?;
+        let put_back = |rooms: &mut sebastian_core::Rooms| {
+            let put_back = strays.iter().filter(|(id, agent)| rooms.put_back_stray(*id, *agent));
+            u32::try_from(put_back.count()).unwrap_or(u32::MAX)
+        };
+        self.with_rooms(tx, account, &locked, &rooms, put_back).await
+    }
 }
 
 async fn rooms_of(
@@ -165,6 +200,7 @@ fn reservation(row: &Row) -> Result<Reservation, StoreError> {
         opened_at: rows::needed(row, "opened_at")?,
         reserved_at: row.try_get::<_, SystemTime>("taken_at")?.into(),
         takeovers: rows::count(row, "takeovers")?,
+        replaces: rows::agent(row, "replaces_agent")?,
     })
 }
 

@@ -4,19 +4,22 @@ use std::time::SystemTime;
 
 use sebastian_core::{
     AgentId, Closed, Conversation, ConversationId, Event, EventKind, InboxId, LatestService, Origin, Park,
-    ParkReason, RoomId, Seq, ServiceId, Source, State, Timestamp,
+    ParkReason, QueueKey, RoomId, Seq, ServiceId, Source, State, Status, TeamId, Timestamp, Traits, Turn,
 };
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tokio_postgres::{Row, types::FromSql};
 
+use super::error::broken;
 use crate::StoreError;
 
 /// Columns of a conversation `c` joined with its queue `q`, as [`conversation`] reads them.
 macro_rules! conversation_columns {
     () => {
-        "c.id, c.room_id, q.inbox_id, c.origin, c.position, c.state, c.agent_id, c.attempt, c.deadline_at,
-         c.assigned_at, c.closed_at, c.closed_how, c.park_until, c.park_reason, c.opened_at, c.last_activity_at,
-         c.service_id, c.opened_with, c.verify_at, c.verify_seq, c.refused, c.turn_charge"
+        "c.id, c.room_id, q.inbox_id, q.team_id, c.traits, c.origin, c.position, c.rank, c.state, c.agent_id,
+         c.status, c.snoozed_until, c.slot_freed, c.attempt, c.deadline_at, c.assigned_at, c.closed_at, c.closed_how,
+         c.park_until, c.park_reason, c.opened_at, c.last_activity_at, c.service_id, c.opened_with, c.verify_at,
+         c.verify_seq, c.verify_from, c.refused, c.turn, c.replaces_agent"
     };
 }
 pub(super) use conversation_columns;
@@ -25,24 +28,86 @@ pub(super) fn conversation(row: &Row) -> Result<Conversation, StoreError> {
     Ok(Conversation {
         id: ConversationId(row.try_get("id")?),
         room: room(row)?,
-        inbox: row.try_get::<_, Option<i64>>("inbox_id")?.map(InboxId),
+        inbox: queue(row)?.inbox,
+        traits: traits(row)?,
         origin: match text(row, "origin")? {
             "event" => Origin::Event,
             "platform" => Origin::Platform,
             other => return Err(unreadable("origin", other)),
         },
         position: Seq(row.try_get("position")?),
+        rank: needed(row, "rank")?,
         state: state(row)?,
+        status: status(row)?,
+        snoozed_until: time(row, "snoozed_until")?,
+        slot_freed: row.try_get("slot_freed")?,
         attempt: count(row, "attempt")?,
         opened_at: needed(row, "opened_at")?,
         last_activity_at: needed(row, "last_activity_at")?,
         service: service(row, "service_id")?,
         opened_with: service(row, "opened_with")?,
         verify_at: time(row, "verify_at")?,
-        verify_seq: row.try_get::<_, Option<i64>>("verify_seq")?.map(Seq),
+        verify_from: verify_from(row)?,
         refused: refused(&row.try_get("refused")?)?,
-        turn_charge: row.try_get("turn_charge")?,
+        turn: parsed::<Turn>(row, "turn")?,
+        replaces: agent(row, "replaces_agent")?,
     })
+}
+
+/// The first version of this program writes no time: the customer's last message is the nearest there is.
+fn verify_from(row: &Row) -> Result<Option<(Seq, Timestamp)>, StoreError> {
+    let Some(seq) = row.try_get::<_, Option<i64>>("verify_seq")? else { return Ok(None) };
+    let began = match time(row, "verify_from")? {
+        Some(began) => began,
+        None => needed(row, "last_activity_at")?,
+    };
+    Ok(Some((Seq(seq), began)))
+}
+
+/// The queue that a row names by `inbox_id` and `team_id`.
+pub(super) fn queue(row: &Row) -> Result<QueueKey, StoreError> {
+    Ok(QueueKey {
+        inbox: row.try_get::<_, Option<i64>>("inbox_id")?.map(InboxId),
+        team: row.try_get::<_, Option<i64>>("team_id")?.map(TeamId),
+    })
+}
+
+/// What a conversation carries, its queue's team included.
+pub(super) fn traits(row: &Row) -> Result<Traits, StoreError> {
+    let traits = parsed::<Traits>(row, "traits")?.unwrap_or_default();
+    Ok(Traits { team: queue(row)?.team, ..traits })
+}
+
+pub(super) fn agent(row: &Row, column: &str) -> Result<Option<AgentId>, StoreError> {
+    Ok(row.try_get::<_, Option<i64>>(column)?.map(AgentId))
+}
+
+fn status(row: &Row) -> Result<Status, StoreError> {
+    Ok(match text(row, "status")? {
+        "open" => Status::Open,
+        "pending" => Status::Pending,
+        "snoozed" => Status::Snoozed,
+        other => return Err(unreadable("status", other)),
+    })
+}
+
+fn status_name(status: Status) -> &'static str {
+    match status {
+        Status::Open => "open",
+        Status::Pending => "pending",
+        Status::Snoozed => "snoozed",
+    }
+}
+
+/// A value of the core's as a column of JSON has it.
+pub(super) fn json(value: &impl Serialize) -> Result<Value, StoreError> {
+    serde_json::to_value(value).map_err(|e| broken("a value cannot be written as JSON", e))
+}
+
+/// A column of JSON as a value of the core's.
+pub(super) fn parsed<T: DeserializeOwned>(row: &Row, column: &str) -> Result<Option<T>, StoreError> {
+    let Some(value) = row.try_get::<_, Option<Value>>(column)? else { return Ok(None) };
+    serde_json::from_value(value).map(Some).map_err(|e| broken(&format!("column {column} does not read"), e))
 }
 
 fn state(row: &Row) -> Result<State, StoreError> {
@@ -64,9 +129,26 @@ fn park(row: &Row) -> Result<Option<Park>, StoreError> {
         "nobody_eligible" => ParkReason::NobodyEligible,
         "doubted" => ParkReason::Doubted,
         "refused" => ParkReason::Refused,
+        "excluded" => ParkReason::Excluded,
+        "not_proposed" => ParkReason::NotProposed,
+        "pending" => ParkReason::Pending,
+        "snoozed" => ParkReason::Snoozed,
         other => return Err(unreadable("park_reason", other)),
     };
     Ok(Some(Park { until, why }))
+}
+
+pub(super) fn park_reason_name(why: ParkReason) -> &'static str {
+    match why {
+        ParkReason::PreviousClosing => "previous_closing",
+        ParkReason::NobodyEligible => "nobody_eligible",
+        ParkReason::Doubted => "doubted",
+        ParkReason::Refused => "refused",
+        ParkReason::Excluded => "excluded",
+        ParkReason::NotProposed => "not_proposed",
+        ParkReason::Pending => "pending",
+        ParkReason::Snoozed => "snoozed",
+    }
 }
 
 fn closed(row: &Row) -> Result<Closed, StoreError> {
@@ -87,14 +169,17 @@ pub(super) fn event(row: &Row) -> Result<Event, StoreError> {
             EventKind::Allocate {
                 inbox: row.try_get::<_, Option<i64>>("inbox_id")?.map(InboxId),
                 latest_service,
+                hints: parsed(row, "details")?.unwrap_or_default(),
             }
         }
         "resolve" => EventKind::Resolve { service },
+        "update" => EventKind::Update(parsed(row, "details")?.unwrap_or_default()),
         other => return Err(unreadable("kind", other)),
     };
     let source = match text(row, "source")? {
         "webhook" => Source::Webhook,
         "reconcile" => Source::Reconcile,
+        "operator" => Source::Operator,
         other => return Err(unreadable("source", other)),
     };
     Ok(Event {
@@ -130,6 +215,11 @@ pub(super) fn count(row: &Row, column: &str) -> Result<u32, StoreError> {
     u32::try_from(count).map_err(|_| unreadable(column, &count.to_string()))
 }
 
+pub(super) fn version(row: &Row, column: &str) -> Result<u64, StoreError> {
+    let version: i64 = row.try_get(column)?;
+    u64::try_from(version).map_err(|_| unreadable(column, &version.to_string()))
+}
+
 pub(super) fn room(row: &Row) -> Result<RoomId, StoreError> {
     let room = text(row, "room_id")?;
     RoomId::parse(room).map_err(|_| unreadable("room_id", room))
@@ -158,8 +248,14 @@ pub(super) struct Columns<'a> {
     pub id: Vec<i64>,
     pub room: Vec<&'a str>,
     pub inbox: Vec<Option<i64>>,
+    pub team: Vec<Option<i64>>,
+    pub traits: Vec<Value>,
     pub origin: Vec<&'static str>,
     pub position: Vec<i64>,
+    pub rank: Vec<SystemTime>,
+    pub status: Vec<&'static str>,
+    pub snoozed_until: Vec<Option<SystemTime>>,
+    pub slot_freed: Vec<bool>,
     pub state: Vec<&'static str>,
     pub agent: Vec<Option<i64>>,
     pub attempt: Vec<i32>,
@@ -175,26 +271,34 @@ pub(super) struct Columns<'a> {
     pub opened_with: Vec<Option<&'a str>>,
     pub verify_at: Vec<Option<SystemTime>>,
     pub verify_seq: Vec<Option<i64>>,
+    pub verify_from: Vec<Option<SystemTime>>,
     pub refused: Vec<Value>,
-    pub turn_charge: Vec<i64>,
+    pub turn: Vec<Option<Value>>,
+    pub replaces: Vec<Option<i64>>,
 }
 
 impl<'a> Columns<'a> {
-    pub fn of(conversations: &'a [Conversation]) -> Self {
+    pub fn of(conversations: &'a [Conversation]) -> Result<Self, StoreError> {
         let mut columns = Self::default();
-        conversations.iter().for_each(|conversation| columns.push(conversation));
-        columns
+        conversations.iter().try_for_each(|conversation| columns.push(conversation))?;
+        Ok(columns)
     }
 
-    fn push(&mut self, conversation: &'a Conversation) {
+    fn push(&mut self, conversation: &'a Conversation) -> Result<(), StoreError> {
         self.id.push(conversation.id.0);
         self.room.push(conversation.room.as_str());
         self.inbox.push(conversation.inbox.map(|inbox| inbox.0));
+        self.team.push(conversation.traits.team.map(|team| team.0));
+        self.traits.push(json(&Traits { team: None, ..conversation.traits.clone() })?);
         self.origin.push(match conversation.origin {
             Origin::Event => "event",
             Origin::Platform => "platform",
         });
         self.position.push(conversation.position.0);
+        self.rank.push(conversation.rank.into());
+        self.status.push(status_name(conversation.status));
+        self.snoozed_until.push(conversation.snoozed_until.map(SystemTime::from));
+        self.slot_freed.push(conversation.slot_freed);
         self.agent.push(conversation.holder().map(|agent| agent.0));
         self.attempt.push(i32::try_from(conversation.attempt).unwrap_or(i32::MAX));
         self.opened_at.push(conversation.opened_at.into());
@@ -202,10 +306,13 @@ impl<'a> Columns<'a> {
         self.service.push(conversation.service.as_ref().map(ServiceId::as_str));
         self.opened_with.push(conversation.opened_with.as_ref().map(ServiceId::as_str));
         self.verify_at.push(conversation.verify_at.map(SystemTime::from));
-        self.verify_seq.push(conversation.verify_seq.map(|seq| seq.0));
+        self.verify_seq.push(conversation.verify_from.map(|(seq, _)| seq.0));
+        self.verify_from.push(conversation.verify_from.map(|(_, began)| began.into()));
         self.refused.push(refused_json(&conversation.refused));
-        self.turn_charge.push(conversation.turn_charge);
+        self.turn.push(conversation.turn.as_ref().map(json).transpose()?);
+        self.replaces.push(conversation.replaces.map(|agent| agent.0));
         self.push_state(&conversation.state);
+        Ok(())
     }
 
     fn push_state(&mut self, state: &State) {
@@ -229,12 +336,7 @@ impl<'a> Columns<'a> {
             Closed::RoomGone => "room_gone",
         }));
         self.park_until.push(parked.map(|park| park.until.into()));
-        self.park_reason.push(parked.map(|park| match park.why {
-            ParkReason::PreviousClosing => "previous_closing",
-            ParkReason::NobodyEligible => "nobody_eligible",
-            ParkReason::Doubted => "doubted",
-            ParkReason::Refused => "refused",
-        }));
+        self.park_reason.push(parked.map(|park| park_reason_name(park.why)));
     }
 }
 

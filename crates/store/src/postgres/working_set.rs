@@ -8,16 +8,17 @@ use std::{
 use deadpool_postgres::Transaction;
 use futures_util::future::try_join;
 use sebastian_core::{
-    AccountId, AgentChange, AgentId, Changes, Conversation, RoomId, Rooms, Rotation, ServiceId, Timestamp,
-    Timing, rooms::Refund,
+    AccountId, AgentChange, AgentId, Changes, Conversation, QueueKey, RoomId, Rooms, ServiceId, Timestamp,
+    Timing,
 };
 use tokio_postgres::Row;
 
 use super::{
-    PostgresStore,
+    PostgresStore, outbox,
     rows::{self, Columns, conversation_columns},
+    turns,
 };
-use crate::StoreError;
+use crate::{StoreError, round};
 
 pub(super) const ALL_SQL: &[&str] = &[
     LOCK,
@@ -27,16 +28,15 @@ pub(super) const ALL_SQL: &[&str] = &[
     UPDATE,
     ADD_QUEUES,
     INSERT,
+    UNSORT,
     ADD_CLOSED_SERVICES,
     ADD_LOADS,
     MOVE_LOADS,
-    ROTATION_OF,
-    SET_ROTATION,
 ];
 
 /// The decision lock. `NO KEY`, so that it does not stand in the way of rows that refer to the account.
 const LOCK: &str = "
-    SELECT folded_seq, decided, paused_until, pause_reason, failures
+    SELECT folded_seq, folded_at, decided, paused_until, pause_reason, failures, rulebook_version, decided_version
     FROM accounts
     WHERE id = $1
     FOR NO KEY UPDATE";
@@ -77,8 +77,13 @@ const CLOSED_SERVICES: &str = "
 const UPDATE: &str = "
     UPDATE conversations c
     SET queue_id = q.id,
+        traits = u.traits,
+        rank = u.rank,
         state = u.state,
         agent_id = CASE u.state WHEN 'resolved' THEN c.agent_id ELSE u.agent_id END,
+        status = u.status,
+        snoozed_until = u.snoozed_until,
+        slot_freed = u.slot_freed,
         attempt = u.attempt,
         deadline_at = u.deadline_at,
         assigned_at = CASE u.state WHEN 'resolved' THEN c.assigned_at ELSE u.assigned_at END,
@@ -91,42 +96,62 @@ const UPDATE: &str = "
         opened_with = u.opened_with,
         verify_at = u.verify_at,
         verify_seq = u.verify_seq,
+        verify_from = u.verify_from,
         refused = u.refused,
-        turn_charge = u.turn_charge
-    FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::bigint[], $6::int[], $7::timestamptz[],
-                $8::timestamptz[], $9::timestamptz[], $10::text[], $11::timestamptz[], $12::text[],
-                $13::timestamptz[], $14::text[], $15::text[], $16::timestamptz[], $17::bigint[], $18::jsonb[],
-                $19::bigint[])
-         AS u (id, inbox_id, state, agent_id, attempt, deadline_at, assigned_at, closed_at, closed_how, park_until,
-               park_reason, last_activity_at, service_id, opened_with, verify_at, verify_seq, refused, turn_charge)
-    JOIN queues q ON q.account_id = $1 AND COALESCE(q.inbox_id, 0) = COALESCE(u.inbox_id, 0)
-                 AND (q.inbox_id IS NULL) = (u.inbox_id IS NULL) AND q.team_id IS NULL
+        turn = u.turn,
+        replaces_agent = u.replaces_agent
+    FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::jsonb[], $6::timestamptz[], $7::text[], $8::bigint[],
+                $9::text[], $10::timestamptz[], $11::boolean[], $12::int[], $13::timestamptz[], $14::timestamptz[],
+                $15::timestamptz[], $16::text[], $17::timestamptz[], $18::text[], $19::timestamptz[], $20::text[],
+                $21::text[], $22::timestamptz[], $23::bigint[], $24::jsonb[], $25::jsonb[], $26::bigint[],
+                $27::timestamptz[])
+         AS u (id, inbox_id, team_id, traits, rank, state, agent_id, status, snoozed_until, slot_freed, attempt,
+               deadline_at, assigned_at, closed_at, closed_how, park_until, park_reason, last_activity_at, service_id,
+               opened_with, verify_at, verify_seq, refused, turn, replaces_agent, verify_from)
+    JOIN queues q ON q.account_id = $1
+                 AND COALESCE(q.inbox_id, 0) = COALESCE(u.inbox_id, 0) AND (q.inbox_id IS NULL) = (u.inbox_id IS NULL)
+                 AND COALESCE(q.team_id, 0) = COALESCE(u.team_id, 0) AND (q.team_id IS NULL) = (u.team_id IS NULL)
     WHERE c.id = u.id";
 
+/// $2 inboxes, $3 teams.
 const ADD_QUEUES: &str = "
-    INSERT INTO queues (account_id, inbox_id)
-    SELECT $1, inbox_id
-    FROM unnest($2::bigint[]) AS inbox_id
+    INSERT INTO queues (account_id, inbox_id, team_id)
+    SELECT $1, inbox_id, team_id
+    FROM unnest($2::bigint[], $3::bigint[]) AS u (inbox_id, team_id)
     ON CONFLICT DO NOTHING";
 
 /// One array a column, in order of acceptance.
 const INSERT: &str = "
-    INSERT INTO conversations (account_id, queue_id, room_id, origin, position, state, agent_id, deadline_at,
-                               assigned_at, closed_at, closed_how, park_until, park_reason, opened_at,
-                               last_activity_at, service_id, opened_with, verify_at, verify_seq)
-    SELECT $1, q.id, u.room_id, u.origin, u.position, u.state, u.agent_id, u.deadline_at, u.assigned_at, u.closed_at,
-           u.closed_how, u.park_until, u.park_reason, u.opened_at, u.last_activity_at, u.service_id, u.opened_with,
-           u.verify_at, u.verify_seq
-    FROM unnest($2::text[], $3::bigint[], $4::text[], $5::bigint[], $6::text[], $7::bigint[], $8::timestamptz[],
-                $9::timestamptz[], $10::timestamptz[], $11::text[], $12::timestamptz[], $13::text[],
-                $14::timestamptz[], $15::timestamptz[], $16::text[], $17::text[], $18::timestamptz[], $19::bigint[])
+    INSERT INTO conversations (account_id, queue_id, room_id, traits, origin, position, rank, state, agent_id, status,
+                               snoozed_until, deadline_at, assigned_at, closed_at, closed_how, park_until,
+                               park_reason, opened_at, last_activity_at, service_id, opened_with, verify_at,
+                               verify_seq, slot_freed, verify_from)
+    SELECT $1, q.id, u.room_id, u.traits, u.origin, u.position, u.rank, u.state, u.agent_id, u.status,
+           u.snoozed_until, u.deadline_at, u.assigned_at, u.closed_at, u.closed_how, u.park_until, u.park_reason,
+           u.opened_at, u.last_activity_at, u.service_id, u.opened_with, u.verify_at, u.verify_seq, u.slot_freed,
+           u.verify_from
+    FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::jsonb[], $6::text[], $7::bigint[], $8::timestamptz[],
+                $9::text[], $10::bigint[], $11::text[], $12::timestamptz[], $13::timestamptz[], $14::timestamptz[],
+                $15::timestamptz[], $16::text[], $17::timestamptz[], $18::text[], $19::timestamptz[],
+                $20::timestamptz[], $21::text[], $22::text[], $23::timestamptz[], $24::bigint[], $25::boolean[],
+                $26::timestamptz[])
          WITH ORDINALITY
-         AS u (room_id, inbox_id, origin, position, state, agent_id, deadline_at, assigned_at, closed_at, closed_how,
-               park_until, park_reason, opened_at, last_activity_at, service_id, opened_with, verify_at, verify_seq,
-               place)
-    JOIN queues q ON q.account_id = $1 AND COALESCE(q.inbox_id, 0) = COALESCE(u.inbox_id, 0)
-                 AND (q.inbox_id IS NULL) = (u.inbox_id IS NULL) AND q.team_id IS NULL
+         AS u (room_id, inbox_id, team_id, traits, origin, position, rank, state, agent_id, status, snoozed_until,
+               deadline_at, assigned_at, closed_at, closed_how, park_until, park_reason, opened_at, last_activity_at,
+               service_id, opened_with, verify_at, verify_seq, slot_freed, verify_from, place)
+    JOIN queues q ON q.account_id = $1
+                 AND COALESCE(q.inbox_id, 0) = COALESCE(u.inbox_id, 0) AND (q.inbox_id IS NULL) = (u.inbox_id IS NULL)
+                 AND COALESCE(q.team_id, 0) = COALESCE(u.team_id, 0) AND (q.team_id IS NULL) = (u.team_id IS NULL)
     ORDER BY u.place";
+
+/// $2 inboxes, $3 teams.
+const UNSORT: &str = "
+    UPDATE queues q
+    SET sorting = NULL
+    FROM unnest($2::bigint[], $3::bigint[]) AS u (inbox_id, team_id)
+    WHERE q.account_id = $1
+      AND COALESCE(q.inbox_id, 0) = COALESCE(u.inbox_id, 0) AND (q.inbox_id IS NULL) = (u.inbox_id IS NULL)
+      AND COALESCE(q.team_id, 0) = COALESCE(u.team_id, 0) AND (q.team_id IS NULL) = (u.team_id IS NULL)";
 
 const ADD_CLOSED_SERVICES: &str = "
     INSERT INTO closed_services (account_id, room_id, service_id, closed_at)
@@ -147,21 +172,17 @@ const MOVE_LOADS: &str = "
     FROM unnest($2::bigint[], $3::int[], $4::int[]) AS u (agent_id, open, assignments)
     WHERE l.account_id = $1 AND l.agent_id = u.agent_id";
 
-const ROTATION_OF: &str = "
-    SELECT id, turn_agents, turns
-    FROM queues
-    WHERE account_id = $1 AND inbox_id IS NOT DISTINCT FROM $2 AND team_id IS NULL";
-
-pub(super) const SET_ROTATION: &str = "UPDATE queues SET turn_agents = $2, turns = $3 WHERE id = $1";
-
 /// An account's row, locked.
 pub(super) struct Locked {
     pub now: Timestamp,
     pub folded_seq: i64,
+    pub folded_at: Timestamp,
     pub decided: i64,
     pub paused_until: Option<Timestamp>,
     pub pause_reason: Option<String>,
     pub failures: u32,
+    pub rulebook_version: u64,
+    pub decided_version: u64,
 }
 
 /// Takes the account's decision lock and tells the time after.
@@ -171,10 +192,13 @@ pub(super) async fn lock(tx: &Transaction<'_>, account: AccountId) -> Result<Loc
     Ok(Locked {
         now: rows::needed(&now, "now")?,
         folded_seq: row.try_get("folded_seq")?,
+        folded_at: rows::time(&row, "folded_at")?.unwrap_or_default(),
         decided: row.try_get("decided")?,
         paused_until: rows::time(&row, "paused_until")?,
         pause_reason: row.try_get("pause_reason")?,
         failures: rows::count(&row, "failures")?,
+        rulebook_version: rows::version(&row, "rulebook_version")?,
+        decided_version: rows::version(&row, "decided_version")?,
     })
 }
 
@@ -215,22 +239,26 @@ pub(super) async fn write(
     insert(tx, account, &changes.opened).await?;
     add_closed_services(tx, account, now, &changes.closed_services).await?;
     move_loads(tx, account, &changes.agents).await?;
-    for refund in &changes.refunds {
-        give_back(tx, account, refund).await?;
-    }
-    Ok(())
+    turns::give_back(tx, account, &changes.refunds).await?;
+    outbox::post(tx, account, &changes.notices).await
 }
 
 async fn add_queues(tx: &Transaction<'_>, account: AccountId, changes: &Changes) -> Result<(), StoreError> {
-    let changed = changes.opened.iter().chain(&changes.updated);
-    let inboxes: BTreeSet<Option<i64>> = changed.map(|one| one.inbox.map(|inbox| inbox.0)).collect();
+    let (inboxes, teams) = queues_of(changes.opened.iter().chain(&changes.updated));
     if inboxes.is_empty() {
         return Ok(());
     }
-    let inboxes: Vec<Option<i64>> = inboxes.into_iter().collect();
     let statement = tx.prepare_cached(ADD_QUEUES).await?;
-    tx.execute(&statement, &[&account.0, &inboxes]).await?;
+    tx.execute(&statement, &[&account.0, &inboxes, &teams]).await?;
     Ok(())
+}
+
+/// Inboxes and teams of the queues of `conversations`, each queue once.
+fn queues_of<'a>(
+    conversations: impl Iterator<Item = &'a Conversation>,
+) -> (Vec<Option<i64>>, Vec<Option<i64>>) {
+    let queues: BTreeSet<QueueKey> = conversations.map(round::queue_of).collect();
+    queues.into_iter().map(|key| (key.inbox.map(|inbox| inbox.0), key.team.map(|team| team.0))).unzip()
 }
 
 async fn update(
@@ -242,15 +270,21 @@ async fn update(
         return Ok(());
     }
     let statement = tx.prepare_cached(UPDATE).await?;
-    let c = Columns::of(changed);
+    let c = Columns::of(changed)?;
     tx.execute(
         &statement,
         &[
             &account.0,
             &c.id,
             &c.inbox,
+            &c.team,
+            &c.traits,
+            &c.rank,
             &c.state,
             &c.agent,
+            &c.status,
+            &c.snoozed_until,
+            &c.slot_freed,
             &c.attempt,
             &c.deadline_at,
             &c.assigned_at,
@@ -264,7 +298,9 @@ async fn update(
             &c.verify_at,
             &c.verify_seq,
             &c.refused,
-            &c.turn_charge,
+            &c.turn,
+            &c.replaces,
+            &c.verify_from,
         ],
     )
     .await?;
@@ -276,17 +312,22 @@ async fn insert(tx: &Transaction<'_>, account: AccountId, opened: &[Conversation
         return Ok(());
     }
     let statement = tx.prepare_cached(INSERT).await?;
-    let c = Columns::of(opened);
+    let c = Columns::of(opened)?;
     tx.execute(
         &statement,
         &[
             &account.0,
             &c.room,
             &c.inbox,
+            &c.team,
+            &c.traits,
             &c.origin,
             &c.position,
+            &c.rank,
             &c.state,
             &c.agent,
+            &c.status,
+            &c.snoozed_until,
             &c.deadline_at,
             &c.assigned_at,
             &c.closed_at,
@@ -299,6 +340,8 @@ async fn insert(tx: &Transaction<'_>, account: AccountId, opened: &[Conversation
             &c.opened_with,
             &c.verify_at,
             &c.verify_seq,
+            &c.slot_freed,
+            &c.verify_from,
         ],
     )
     .await?;
@@ -341,30 +384,6 @@ async fn move_loads(
     Ok(())
 }
 
-async fn give_back(tx: &Transaction<'_>, account: AccountId, refund: &Refund) -> Result<(), StoreError> {
-    let statement = tx.prepare_cached(ROTATION_OF).await?;
-    let row = tx.query_one(&statement, &[&account.0, &refund.inbox.map(|inbox| inbox.0)]).await?;
-    let mut turns = rotation(&row)?;
-    turns.refund(refund.agent, refund.charge);
-    set_rotation(tx, row.try_get("id")?, &turns).await
-}
-
-pub(super) fn rotation(row: &Row) -> Result<Rotation, StoreError> {
-    let (agents, turns): (Vec<i64>, Vec<i64>) = (row.try_get("turn_agents")?, row.try_get("turns")?);
-    Ok(Rotation::from_stored(agents.into_iter().map(AgentId).zip(turns)))
-}
-
-pub(super) async fn set_rotation(
-    tx: &Transaction<'_>,
-    queue: i64,
-    turns: &Rotation,
-) -> Result<(), StoreError> {
-    let (agents, turns): (Vec<i64>, Vec<i64>) = turns.iter().map(|(agent, turn)| (agent.0, turn)).unzip();
-    let statement = tx.prepare_cached(SET_ROTATION).await?;
-    tx.execute(&statement, &[&queue, &agents, &turns]).await?;
-    Ok(())
-}
-
 impl PostgresStore {
     /// Runs a core rule over the unresolved conversations of `rooms`, under the account's lock, and writes what it
     /// changed.
@@ -377,8 +396,19 @@ impl PostgresStore {
         rule: impl FnOnce(&mut Rooms) -> T + Send,
     ) -> Result<T, StoreError> {
         let mut working_set = load(&tx, account, rooms, locked.now, self.timing).await?;
+        if let Some(policy) = self.policy_of(account) {
+            let rules = self.rules(&tx, account, locked.rulebook_version).await?;
+            working_set = working_set.governed_by(rules, &policy);
+        }
         let answer = rule(&mut working_set);
-        write(&tx, account, locked.now, &working_set.finish()).await?;
+        let changes = working_set.finish();
+        write(&tx, account, locked.now, &changes).await?;
+        if !changes.opened.is_empty() {
+            // Another process may go by another policy: the next decision sorts them in.
+            let (inboxes, teams) = queues_of(changes.opened.iter());
+            let statement = tx.prepare_cached(UNSORT).await?;
+            tx.execute(&statement, &[&account.0, &inboxes, &teams]).await?;
+        }
         tx.commit().await?;
         Ok(answer)
     }

@@ -92,7 +92,7 @@ async fn a_conversation_without_an_inbox_is_asked_about_and_served_by_the_answer
     let mut crew = Crew::of(1);
 
     let asked = desk.decide(&crew, 10).await;
-    crew.answers.0.insert(room(1), vec![agent(1)]);
+    crew.answers.agents.insert(room(1), vec![agent(1)]);
     let answered = desk.decide(&crew, 10).await;
 
     assert_eq!(asked.ask, [room(1)]);

@@ -1,9 +1,12 @@
 //! The conformance suite: each promise is two tests, `memory::<promise>` and `postgres::<promise>`.
 
 mod accepting;
+mod governing;
 mod housekeeping;
 mod listing;
+mod outbox;
 mod platform;
+mod recording;
 mod reserving;
 mod settling;
 mod together;

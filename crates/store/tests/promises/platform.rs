@@ -18,6 +18,7 @@ on_every_ledger! {
     a_room_seen_over_frees_the_slot
     a_doubt_is_due_after_the_settle_window_and_claimed_by_one
     a_session_that_may_never_have_begun_takes_no_slot_and_is_read_back
+    a_reopened_session_is_served_before_those_who_came_after_its_first_message
 }
 
 fn listing(desk: &Desk, agent: sebastian_core::AgentId, rooms: &[RoomId]) -> Listing {
@@ -128,7 +129,7 @@ async fn a_room_seen_served_is_doubted_no_more(desk: Desk) {
 
     assert_eq!(settled, Settled::Applied);
     let served = desk.latest(&room(1)).await;
-    assert_eq!((served.verify_at, served.verify_seq, served.is_assigned()), (None, None, true));
+    assert_eq!((served.verify_at, served.verify_from, served.is_assigned()), (None, None, true));
 }
 
 async fn what_was_seen_before_the_customer_wrote_again_is_stale(desk: Desk) {
@@ -181,6 +182,24 @@ async fn a_session_that_may_never_have_begun_takes_no_slot_and_is_read_back(desk
 
     assert!(matches!(desk.latest(&room(1)).await.state, State::Resolved { .. }));
     assert_eq!(desk.open_of(ANA).await, 0);
+}
+
+async fn a_reopened_session_is_served_before_those_who_came_after_its_first_message(desk: Desk) {
+    let first = doubted(&desk).await;
+    let began = desk.now();
+    desk.pass(SECOND).await;
+    desk.accept([allocate(&room(2))]).await;
+    desk.pass(SECOND).await;
+    desk.accept([allocate(&room(1))]).await;
+    desk.fold().await;
+    assert_eq!(desk.latest(&room(1)).await.verify_from, first.verify_from);
+    let asked_at = desk.now() + SECOND;
+
+    desk.store.verified(desk.account, first.id, Seen::Waiting, asked_at).await.unwrap();
+
+    let reopened = desk.latest(&room(1)).await;
+    assert_eq!((reopened.opened_at, reopened.last_activity_at), (began, desk.now()));
+    assert_eq!(rooms_of(&desk.reserve(&Crew::of(1)).await), [room(1), room(2)]);
 }
 
 async fn a_doubt_is_due_after_the_settle_window_and_claimed_by_one(desk: Desk) {
