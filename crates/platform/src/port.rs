@@ -19,8 +19,17 @@ pub trait Platform: Send + Sync {
     async fn agents_for(&self, room: &RoomId) -> Result<Vec<Agent>, PlatformError>;
 
     /// Puts `agent` into `room` unless somebody else is already there (a compare-and-set on platforms that
-    /// offer one). Success means the platform named this very agent.
-    async fn assign(&self, room: &RoomId, agent: AgentId) -> Result<(), PlatformError>;
+    /// offer one); in the place of `replacing`, when they are the one who is there. Success means the platform named this
+    /// very agent.
+    async fn assign(
+        &self,
+        room: &RoomId,
+        agent: AgentId,
+        replacing: Option<AgentId>,
+    ) -> Result<(), PlatformError>;
+
+    /// Whom the platform itself would give `room` now. `None`: nobody. Changes nothing.
+    async fn propose(&self, room: &RoomId) -> Result<Option<AgentId>, PlatformError>;
 
     /// Reads one room back.
     async fn room(&self, room: &RoomId) -> Result<RoomStatus, PlatformError>;

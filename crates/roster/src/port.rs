@@ -63,6 +63,8 @@ pub enum WakeReason {
     Freed,
     /// A new roster was published.
     Roster,
+    /// An operator changed the rules.
+    Rules,
     /// Time passed: the sweep, a park that ended, a pause that ended.
     Timer,
 }
@@ -76,6 +78,7 @@ impl WakeReason {
             Self::Resolve => "resolve",
             Self::Freed => "freed",
             Self::Roster => "roster",
+            Self::Rules => "rules",
             Self::Timer => "timer",
         }
     }

@@ -16,7 +16,8 @@ use futures_util::{
     future::{BoxFuture, Shared},
 };
 use redis::{
-    AsyncConnectionConfig, Client, IntoConnectionInfo, RedisError, RedisResult, aio::MultiplexedConnection,
+    AsyncConnectionConfig, Client, IntoConnectionInfo, RedisError, RedisResult,
+    aio::{ConnectionManager, ConnectionManagerConfig, MultiplexedConnection},
     io::tcp::TcpSettings,
 };
 
@@ -58,8 +59,20 @@ impl RedisServer {
         Ok(Self { client, prefix: prefix.into() })
     }
 
-    pub(crate) fn prefix(&self) -> &str {
+    /// What every key of ours begins with.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
         &self.prefix
+    }
+
+    /// A connection for a library that wants one that reconnects. It keeps faults that this module's own calls do not
+    /// (see above): whoever uses it makes another after an error.
+    pub async fn manager(&self, response_timeout: Duration) -> RedisResult<ConnectionManager> {
+        let config = ConnectionManagerConfig::new()
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(Some(response_timeout))
+            .set_number_of_retries(0);
+        ConnectionManager::new_with_config(self.client.clone(), config).await
     }
 
     /// A connection of its own, whose commands may take `response_timeout`. Ends within 1 s.

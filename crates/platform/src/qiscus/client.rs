@@ -21,6 +21,8 @@ use crate::{Platform, PlatformError, Refusal, Room, RoomStatus, UnknownOutcome, 
 
 const ASSIGN: Endpoint =
     Endpoint { name: "assign_agent", effect: Effect::Write, bytes_max: ANSWER_BYTES_MAX };
+const PROPOSE: Endpoint =
+    Endpoint { name: "allocate_agent", effect: Effect::Read, bytes_max: ANSWER_BYTES_MAX };
 const ROOM: Endpoint = Endpoint { name: "customer_room", effect: Effect::Read, bytes_max: ANSWER_BYTES_MAX };
 const SET_WEBHOOK: Endpoint =
     Endpoint { name: "set_webhook", effect: Effect::Write, bytes_max: ANSWER_BYTES_MAX };
@@ -123,6 +125,20 @@ impl Qiscus {
         self.http.request(method, path, segments).headers(headers)
     }
 
+    /// The answer that shows one room. `None`: Qiscus does not know it.
+    async fn room_row(&self, room: &RoomId) -> Result<Option<String>, PlatformError> {
+        // A URL cannot end in these; no room is called so.
+        if matches!(room.as_str(), "." | "..") {
+            return Ok(None);
+        }
+        let request = self.request(Method::GET, "api/v2/customer_rooms", &[room.as_str()]);
+        match self.http.send(ROOM, request).await? {
+            Answer::Success(body) => Ok(Some(body)),
+            Answer::Refused { status: 404, body } if is_not_found(&body) => Ok(None),
+            Answer::Refused { status, .. } => Err(PlatformError::Rejected(Refusal::Other(status))),
+        }
+    }
+
     async fn register(
         &self,
         hook: Webhook,
@@ -180,13 +196,25 @@ impl Platform for Qiscus {
     }
 
     /// `max_agent` 1 without replacement makes Qiscus refuse a room that has an agent: the first call wins.
-    async fn assign(&self, room: &RoomId, agent: AgentId) -> Result<(), PlatformError> {
+    ///
+    /// With replacement it puts the agent in the place of whoever came last, and cannot be told whom to expect there. So
+    /// that is asked for only while `replacing` is listed with the room; somebody who took it over since is not put out.
+    async fn assign(
+        &self,
+        room: &RoomId,
+        agent: AgentId,
+        replacing: Option<AgentId>,
+    ) -> Result<(), PlatformError> {
+        let replaces = match replacing.filter(|replaced| *replaced != agent) {
+            Some(replaced) => self.rooms_served_by(replaced).await?.iter().any(|listed| listed.id == *room),
+            None => false,
+        };
         let agent_id = agent.to_string();
         let form = [
             ("room_id", room.as_str()),
             ("agent_id", &agent_id),
             ("max_agent", "1"),
-            ("replace_latest_agent", "false"),
+            ("replace_latest_agent", if replaces { "true" } else { "false" }),
         ];
         let request = self.request(Method::POST, "api/v1/admin/service/assign_agent", &[]).form(&form);
         match self.http.send(ASSIGN, request).await? {
@@ -196,16 +224,28 @@ impl Platform for Qiscus {
         }
     }
 
-    async fn room(&self, room: &RoomId) -> Result<RoomStatus, PlatformError> {
-        // A URL cannot end in these; no room is called so.
-        if matches!(room.as_str(), "." | "..") {
-            return Ok(RoomStatus::NotFound);
+    /// Qiscus proposes by channel and source, which the room's row tells.
+    async fn propose(&self, room: &RoomId) -> Result<Option<AgentId>, PlatformError> {
+        let unknown = PlatformError::Rejected(Refusal::RoomUnknown);
+        let row = self.room_row(room).await?.ok_or(unknown)?;
+        let origin = wire::room_origin(&row).ok_or(NOT_UNDERSTOOD)?;
+        let mut form = vec![("ignore_availability", "false".to_owned())];
+        form.extend(origin.source.map(|source| ("source", source.into_owned())));
+        form.extend(origin.channel.map(|channel| ("channel_id", channel.to_string())));
+        let request = self.request(Method::POST, "api/v1/admin/service/allocate_agent", &[]).form(&form);
+        match self.http.send(PROPOSE, request).await? {
+            Answer::Success(body) => wire::proposed_agent(&body).map(Some).ok_or(NOT_UNDERSTOOD),
+            Answer::Refused { status, body } => match refusal(status, &body) {
+                Refusal::Agent => Ok(None),
+                refused => Err(PlatformError::Rejected(refused)),
+            },
         }
-        let request = self.request(Method::GET, "api/v2/customer_rooms", &[room.as_str()]);
-        match self.http.send(ROOM, request).await? {
-            Answer::Success(body) => wire::room_status(&body).ok_or(NOT_UNDERSTOOD),
-            Answer::Refused { status: 404, body } if is_not_found(&body) => Ok(RoomStatus::NotFound),
-            Answer::Refused { status, .. } => Err(PlatformError::Rejected(Refusal::Other(status))),
+    }
+
+    async fn room(&self, room: &RoomId) -> Result<RoomStatus, PlatformError> {
+        match self.room_row(room).await? {
+            Some(body) => wire::room_status(&body).ok_or(NOT_UNDERSTOOD),
+            None => Ok(RoomStatus::NotFound),
         }
     }
 

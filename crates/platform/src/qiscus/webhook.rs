@@ -1,12 +1,19 @@
 //! Qiscus webhooks into events.
 //!
 //! A body must name our app and a room; everything else may be missing or of any type, for three generations of
-//! payloads are in use and rejecting one over a field we do not need loses a customer. Only ids are read: names,
-//! addresses and the agent tokens that old payloads carry are never looked at.
+//! payloads are in use and rejecting one over a field we do not need loses a customer. Only ids, the source and tags are
+//! read: names, addresses and the agent tokens that old payloads carry are never looked at.
 
-use sebastian_core::{EventKind, IdError, InboxId, LatestService, NewEvent, RoomId, ServiceId, Source};
+use std::collections::BTreeSet;
+
+use sebastian_core::{
+    EventKind, Hints, IdError, InboxId, Label, LatestService, NewEvent, RoomId, ServiceId, Source,
+};
 
 use super::json::{Json, NoObject};
+
+/// Tags read of one webhook; an operator's rules need a few.
+const TAGS_MAX: usize = 64;
 
 /// Why a webhook was refused. Carries nothing of the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -45,15 +52,22 @@ pub enum Malformed {
 /// Reads the body of a "custom agent allocation" webhook sent to the app `app_id`.
 ///
 /// `app_id` decides whose it is, or `app_code` where that is absent. A `latest_service` counts when it
-/// names its id and says whether it is resolved, `channel` when its id is a number.
+/// names its id and says whether it is resolved, `channel` when its id is a number. The source is `source`, or else the
+/// channel's; tags are those of `tags`, `tag` and `room_tags` that can be labels.
 pub fn parse_allocation(body: &[u8], app_id: &str) -> Result<NewEvent, WebhookError> {
-    let [id, code, room, channel, latest] =
-        body_fields(body, ["app_id", "app_code", "room_id", "channel", "latest_service"])?;
+    let [id, code, room, channel, latest, source, tags @ ..] = body_fields(
+        body,
+        ["app_id", "app_code", "room_id", "channel", "latest_service", "source", "tags", "tag", "room_tags"],
+    )?;
     if sender(id, code).as_deref() != Some(app_id) {
         return Err(WebhookError::NotOurs);
     }
     let room = room_id("room_id", room)?;
-    let kind = EventKind::Allocate { inbox: inbox(channel), latest_service: latest_service(latest) };
+    let kind = EventKind::Allocate {
+        inbox: inbox(channel),
+        latest_service: latest_service(latest),
+        hints: Hints { source: origin(source, channel), tags: labels(tags) },
+    };
     Ok(NewEvent { room, kind, source: Source::Webhook })
 }
 
@@ -101,6 +115,24 @@ fn room_id(field: &'static str, value: Json<'_>) -> Result<RoomId, WebhookError>
 fn inbox(channel: Json<'_>) -> Option<InboxId> {
     let [id] = channel.object(["id"]).ok()?;
     id.int().map(InboxId)
+}
+
+fn origin(source: Json<'_>, channel: Json<'_>) -> Option<String> {
+    let of_channel = || channel.object(["source"]).ok().and_then(|[source]| label(source));
+    label(source).or_else(of_channel).map(String::from)
+}
+
+/// Tags, each a text or an object with a name, alone or in a list.
+fn labels(fields: [Json<'_>; 3]) -> BTreeSet<Label> {
+    let listed = fields.into_iter().flat_map(|field| field.array().unwrap_or_else(|| vec![field]));
+    let named =
+        |tag: Json<'_>| label(tag).or_else(|| tag.object(["name"]).ok().and_then(|[name]| label(name)));
+    listed.take(TAGS_MAX).filter_map(named).collect()
+}
+
+/// What can be a label: short, and without control characters.
+fn label(value: Json<'_>) -> Option<Label> {
+    Label::parse(&value.text()?).ok()
 }
 
 fn latest_service(value: Json<'_>) -> Option<LatestService> {

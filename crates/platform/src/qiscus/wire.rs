@@ -132,10 +132,36 @@ pub(super) fn room_status(body: &str) -> Option<RoomStatus> {
     Some(if waiting.boolean()? { RoomStatus::Waiting { inbox } } else { RoomStatus::Served })
 }
 
+/// Where a room's customer comes from.
+pub(super) struct RoomOrigin<'a> {
+    /// The kind of channel.
+    pub source: Option<Cow<'a, str>>,
+    /// The channel.
+    pub channel: Option<InboxId>,
+}
+
+/// Where the customer of a room's read-back comes from. `None` when it shows no room.
+pub(super) fn room_origin(body: &str) -> Option<RoomOrigin<'_>> {
+    let [data] = success(body, ["data"])?;
+    let [room] = data.object(["customer_room"]).ok()?;
+    let [source, channel] = room.object(["source", "channel_id"]).ok()?;
+    let source = source.text().filter(|source| !source.is_empty());
+    Some(RoomOrigin { source, channel: channel.int().map(InboxId) })
+}
+
 /// The agent an assignment put into the room.
 pub(super) fn added_agent(body: &str) -> Option<AgentId> {
+    agent_at(body, "added_agent")
+}
+
+/// The agent Qiscus proposes.
+pub(super) fn proposed_agent(body: &str) -> Option<AgentId> {
+    agent_at(body, "agent")
+}
+
+fn agent_at(body: &str, field: &str) -> Option<AgentId> {
     let [data] = success(body, ["data"])?;
-    let [agent] = data.object(["added_agent"]).ok()?;
+    let [agent] = data.object([field]).ok()?;
     let [id] = agent.object(["id"]).ok()?;
     id.int().map(AgentId)
 }

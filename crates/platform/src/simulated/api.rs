@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sebastian_core::{AgentId, Role};
+use sebastian_core::{AgentId, InboxId, Role};
 use serde_json::{Value, json};
 
 use super::{
@@ -150,6 +150,12 @@ impl State {
                 let room = call.room().ok_or_else(|| Reply::required("room_id"))?;
                 self.known_room(&room).ok_or(Refused::RoomNotFound)?;
                 Ok(Reply::ok(self.available_agents_answer(&room, params, effects)))
+            }
+            Endpoint::Propose => {
+                let channel = params.number("channel_id").map(InboxId);
+                let proposed = self.propose(channel, params.flag("ignore_availability"));
+                let member = proposed.ok_or_else(|| Reply::error(404, "No agent available"))?;
+                Ok(Reply::ok(json!({"data": {"agent": self.proposed_user(member)}})))
             }
             Endpoint::Assign => self.assign(call, effects),
             Endpoint::Remove => self.remove(call),

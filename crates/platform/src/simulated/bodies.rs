@@ -1,6 +1,6 @@
 //! The platform's answers, field for field as the fixtures show them, with the secrets real answers carry.
 
-use sebastian_core::Role;
+use sebastian_core::{InboxId, Role};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -189,7 +189,8 @@ impl State {
 
     /// The body of the allocation webhook for `room` as it stands: generation 3.
     pub(super) fn allocation_body(&self, room: &Room) -> Value {
-        let candidate = self.candidate(room).map(|spec| {
+        let candidate = room.channel.and_then(|channel| self.propose(Some(channel), false)).map(|member| {
+            let spec = &member.spec;
             let (kind, kind_text) = type_of(spec.role);
             json!({
                 "avatar_url": null,
@@ -227,13 +228,32 @@ impl State {
     }
 
     /// Whom Qiscus would propose: the first eligible agent with the fewest chats among the first fifty.
-    fn candidate(&self, room: &Room) -> Option<&AgentSpec> {
-        let channel = room.channel?;
+    pub(super) fn propose(&self, channel: Option<InboxId>, ignore_availability: bool) -> Option<&Member> {
         let fits = |member: &&Member| {
-            member.works() && member.spec.role == Role::Agent && member.spec.channels.contains(&channel)
+            (member.works() || ignore_availability)
+                && !member.deleted
+                && member.spec.role == Role::Agent
+                && channel.is_none_or(|channel| member.spec.channels.contains(&channel))
         };
-        let member = self.agents.values().filter(fits).take(50).min_by_key(|member| member.load())?;
-        Some(&member.spec)
+        self.agents.values().filter(fits).take(50).min_by_key(|member| member.load())
+    }
+
+    /// A user as a proposal shows one: the load is called `count` there.
+    pub(super) fn proposed_user(&self, member: &Member) -> Value {
+        let spec = &member.spec;
+        json!({
+            "id": spec.id.0,
+            "name": spec.name,
+            "sdk_email": self.sdk_email(spec),
+            "email": spec.email,
+            "sdk_key": self.config.secret_filler,
+            "type": type_of(spec.role).0,
+            "is_available": spec.online,
+            "avatar_url": null,
+            "is_verified": true,
+            "force_offline": spec.force_offline,
+            "count": member.load(),
+        })
     }
 
     fn channel_of(&self, room: &Room) -> Value {

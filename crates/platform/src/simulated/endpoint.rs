@@ -13,6 +13,8 @@ pub enum Endpoint {
     Agents,
     /// `GET /api/v2/admin/service/available_agents`
     AvailableAgents,
+    /// `POST /api/v1/admin/service/allocate_agent`
+    Propose,
     /// `POST /api/v1/admin/service/assign_agent`
     Assign,
     /// `POST /api/v1/admin/service/remove_agent`
@@ -39,6 +41,7 @@ impl Endpoint {
             (&Method::GET, "/api/v1/admin/get_profile") => Self::Profile,
             (&Method::GET, "/api/v2/admin/agents") => Self::Agents,
             (&Method::GET, "/api/v2/admin/service/available_agents") => Self::AvailableAgents,
+            (&Method::POST, "/api/v1/admin/service/allocate_agent") => Self::Propose,
             (&Method::POST, "/api/v1/admin/service/assign_agent") => Self::Assign,
             (&Method::POST, "/api/v1/admin/service/remove_agent") => Self::Remove,
             (&Method::POST, "/api/v1/admin/service/mark_as_resolved") => Self::Resolve,

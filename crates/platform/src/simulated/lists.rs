@@ -40,7 +40,7 @@ impl State {
             (!agents_only || member.spec.role == Role::Agent)
                 && search.as_ref().is_none_or(|text| member.spec.name.to_lowercase().contains(text.as_str()))
         };
-        let total = self.agents.values().filter(|member| wanted(member)).count();
+        let total = self.agents.values().filter(|member| !member.deleted && wanted(member)).count();
         self.agents_page(params, effects, Some(total), wanted)
     }
 
@@ -75,7 +75,8 @@ impl State {
                 _ => {}
             }
         }
-        let mut rest = self.agents.range((from, Bound::Unbounded)).filter(|(_, member)| wanted(member));
+        let shown = |member: &Member| !member.deleted && wanted(member);
+        let mut rest = self.agents.range((from, Bound::Unbounded)).filter(|(_, member)| shown(member));
         let page: Vec<_> = rest.by_ref().take(limit.min(kept)).collect();
         let more = kept == usize::MAX && rest.next().is_some();
         let mut next = page.last().filter(|_| more).map(|(id, _)| write_cursor(**id));

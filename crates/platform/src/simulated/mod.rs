@@ -148,6 +148,19 @@ impl Simulated {
         self.0.shared.change(|state| state.edit_agent(agent, |spec| spec.force_offline = force_offline))
     }
 
+    /// Closes an agent's account. They leave every roster; rooms they serve stay theirs until somebody takes their place.
+    /// `false` for a stranger.
+    pub fn delete_agent(&self, agent: AgentId) -> bool {
+        self.0.shared.change(|state| state.delete_agent(agent))
+    }
+
+    /// Takes an agent out of a channel. `false` for a stranger.
+    pub fn leave_channel(&self, agent: AgentId, channel: InboxId) -> bool {
+        self.0
+            .shared
+            .change(|state| state.edit_agent(agent, |spec| spec.channels.retain(|one| *one != channel)))
+    }
+
     /// Makes every token issued so far worthless; the next login answers a new one.
     pub fn expire_tokens(&self) {
         self.0.shared.change(State::expire_tokens);

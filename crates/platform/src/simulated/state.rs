@@ -66,6 +66,8 @@ impl Hook {
 #[derive(Debug)]
 pub(super) struct Member {
     pub spec: AgentSpec,
+    /// Their account is gone. Rooms they serve stay theirs, as far as lists show, until somebody takes their place.
+    pub deleted: bool,
     pub open: BTreeSet<Place>,
     pub max_load: u32,
     counts: VecDeque<(Instant, u32)>,
@@ -73,7 +75,7 @@ pub(super) struct Member {
 
 impl Member {
     fn new(spec: AgentSpec) -> Self {
-        Self { spec, open: BTreeSet::new(), max_load: 0, counts: VecDeque::new() }
+        Self { spec, deleted: false, open: BTreeSet::new(), max_load: 0, counts: VecDeque::new() }
     }
 
     pub fn load(&self) -> u32 {
@@ -155,7 +157,7 @@ impl State {
 
     /// Everyone who can log in, ascending by id.
     pub fn agents(&self) -> impl Iterator<Item = &AgentSpec> {
-        self.agents.values().map(|member| &member.spec)
+        self.agents.values().filter(|member| !member.deleted).map(|member| &member.spec)
     }
 
     /// The room, if it ever came up.
@@ -217,7 +219,7 @@ impl State {
 
     pub(super) fn add_agent(&mut self, spec: AgentSpec) {
         match self.agents.get_mut(&spec.id) {
-            Some(member) => member.spec = spec,
+            Some(member) => (member.spec, member.deleted) = (spec, false),
             None => {
                 self.agents.insert(spec.id, Member::new(spec));
             }
@@ -227,6 +229,11 @@ impl State {
     /// Changes what an agent is; `false` for a stranger.
     pub(super) fn edit_agent(&mut self, agent: AgentId, edit: impl FnOnce(&mut AgentSpec)) -> bool {
         self.agents.get_mut(&agent).map(|member| edit(&mut member.spec)).is_some()
+    }
+
+    /// Closes an agent's account; `false` for a stranger.
+    pub(super) fn delete_agent(&mut self, agent: AgentId) -> bool {
+        self.agents.get_mut(&agent).map(|member| member.deleted = true).is_some()
     }
 
     pub(super) fn expire_tokens(&mut self) {
@@ -286,7 +293,8 @@ impl State {
         max_agents: usize,
         replace: bool,
     ) -> Result<bool, Refused> {
-        let spec = &self.agents.get(&agent).ok_or(Refused::AgentNotFound)?.spec;
+        let member = self.agents.get(&agent).filter(|member| !member.deleted);
+        let spec = &member.ok_or(Refused::AgentNotFound)?.spec;
         let first_channel = spec.channels.first().copied();
         let serves =
             self.rooms.get(room).and_then(|known| known.channel).is_none_or(|c| spec.channels.contains(&c));

@@ -9,6 +9,7 @@ use super::server::{
 };
 
 const AYU: AgentId = AgentId(210431);
+const BIMA: AgentId = AgentId(210432);
 
 fn room() -> RoomId {
     RoomId::parse("470110001").unwrap()
@@ -27,7 +28,7 @@ fn class<T>(result: &Result<T, PlatformError>) -> String {
 }
 
 async fn assigned(reply: Reply) -> Result<(), PlatformError> {
-    Server::answering(reply).await.client().assign(&room(), AYU).await
+    Server::answering(reply).await.client().assign(&room(), AYU, None).await
 }
 
 async fn roster(body: impl Into<String>) -> Result<Vec<Agent>, PlatformError> {
@@ -65,7 +66,7 @@ async fn every_answer_to_an_assignment_has_its_class() {
 async fn an_assignment_is_a_compare_and_set_in_form_encoding() {
     let server =
         Server::answering(answer(200, fixture("api.assign_agent.success_with_service.200.json"))).await;
-    server.client().assign(&room(), AYU).await.unwrap();
+    server.client().assign(&room(), AYU, None).await.unwrap();
     let request = &server.requests()[0];
     assert_eq!(request.line, "POST /api/v1/admin/service/assign_agent");
     assert_eq!(request.body, "room_id=470110001&agent_id=210431&max_agent=1&replace_latest_agent=false");
@@ -85,6 +86,67 @@ async fn an_assignment_succeeds_only_when_the_platform_names_this_agent() {
     }
     let as_text = json!({"data": {"added_agent": {"id": "210431"}}}).to_string();
     assert_eq!(class(&assigned(answer(201, as_text)).await), "ok");
+}
+
+/// What is asked of a platform that lists `listed` for the agent to be replaced.
+async fn replacing(listed: &str, replaced: AgentId) -> Vec<Request> {
+    let rooms = fixture("api.customer_rooms.served_by_agent.200.json").replace("470110001", listed);
+    let server = Server::start(move |request| {
+        let is_list = request.line.ends_with("/api/v2/customer_rooms");
+        let assigned = || fixture("api.assign_agent.success_with_service.200.json");
+        answer(200, if is_list { rooms.clone() } else { assigned() })
+    })
+    .await;
+    server.client().assign(&room(), AYU, Some(replaced)).await.unwrap();
+    server.requests()
+}
+
+#[tokio::test]
+async fn an_agent_is_replaced_only_while_the_platform_lists_them_with_the_room() {
+    for (listed, replaces) in [("470110001", "true"), ("470119999", "false")] {
+        let requests = replacing(listed, BIMA).await;
+        assert_eq!(requests[0].json()["user_ids"], json!([BIMA.0]));
+        let last = requests.last().unwrap();
+        assert!(last.has(&format!("replace_latest_agent={replaces}")), "{last:?}");
+        assert!(last.has("max_agent=1"));
+    }
+    let requests = replacing("470110001", AYU).await;
+    assert_eq!(requests.len(), 1, "nobody takes their own place");
+    assert!(requests[0].has("replace_latest_agent=false"));
+}
+
+#[tokio::test]
+async fn a_proposal_is_asked_for_by_the_rooms_source_and_channel() {
+    let proposals = [
+        ("api.allocate_agent.success.200.json", "ok", Some(AYU)),
+        ("api.allocate_agent.no_agent.404.json", "ok", None),
+        ("api.assign_agent.error_forbidden.403.json", "denied: 403", None),
+        ("api.assign_agent.error_body_empty.503.txt", "busy: None", None),
+    ];
+    for (name, expected, agent) in proposals {
+        let server = Server::start(move |request| match request.line.starts_with("GET") {
+            true => answer(200, fixture("api.customer_room.waiting.200.json")),
+            false => answer(fixture_status(name), fixture(name)),
+        })
+        .await;
+
+        let proposed = server.client().propose(&room()).await;
+
+        assert_eq!(class(&proposed), expected, "{name}");
+        assert_eq!(proposed.ok().flatten(), agent, "{name}");
+        let request = server.requests().pop().unwrap();
+        assert_eq!(request.line, "POST /api/v1/admin/service/allocate_agent");
+        for pair in ["source=wa", "channel_id=88121", "ignore_availability=false"] {
+            assert!(request.has(pair), "{request:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn nobody_is_proposed_for_a_room_the_platform_does_not_know() {
+    let server = Server::answering(answer(404, fixture("api.customer_room.not_found.404.json"))).await;
+    assert_eq!(class(&server.client().propose(&room()).await), "rejected: the room is unknown");
+    assert_eq!(server.requests().len(), 1);
 }
 
 #[tokio::test]

@@ -21,7 +21,7 @@ fn room() -> RoomId {
 async fn both(reply: Reply) -> [PlatformError; 2] {
     let server = Server::answering(reply).await;
     let client = server.impatient_client();
-    [client.agents().await.unwrap_err(), client.assign(&room(), AgentId(210431)).await.unwrap_err()]
+    [client.agents().await.unwrap_err(), client.assign(&room(), AgentId(210431), None).await.unwrap_err()]
 }
 
 #[tokio::test]
@@ -41,7 +41,7 @@ async fn an_endless_body_is_cut_at_the_cap() {
     let client = Qiscus::new(QiscusConfig { timeout: Duration::from_secs(60), ..server.config() }).unwrap();
     let roster = client.agents().await.unwrap_err();
     assert!(matches!(roster, PlatformError::Unknown(UnknownOutcome::TooLarge(8_388_608))), "{roster:?}");
-    let assigned = client.assign(&room(), AgentId(1)).await.unwrap_err();
+    let assigned = client.assign(&room(), AgentId(1), None).await.unwrap_err();
     assert!(matches!(assigned, PlatformError::Unknown(UnknownOutcome::TooLarge(1_048_576))), "{assigned:?}");
 }
 
@@ -60,7 +60,7 @@ async fn a_refusals_status_stands_however_its_body_ends() {
 #[tokio::test]
 async fn a_broken_connection_leaves_the_outcome_unknown_and_nothing_is_sent_twice() {
     let server = Server::answering(Reply::Reset).await;
-    let error = server.client().assign(&room(), AgentId(1)).await.unwrap_err();
+    let error = server.client().assign(&room(), AgentId(1), None).await.unwrap_err();
     assert!(matches!(error, PlatformError::Unknown(UnknownOutcome::Connection)), "{error:?}");
     assert_eq!(server.requests().len(), 1);
     let nobody =
@@ -75,7 +75,7 @@ async fn a_redirect_is_not_followed() {
     let server = Server::answering(answer_with(307, "Location", &target.url)).await;
     let error = server.client().agents().await.unwrap_err();
     assert!(matches!(error, PlatformError::Unknown(UnknownOutcome::Status(307))), "{error:?}");
-    let error = server.client().assign(&room(), AgentId(1)).await.unwrap_err();
+    let error = server.client().assign(&room(), AgentId(1), None).await.unwrap_err();
     assert!(matches!(error, PlatformError::Unknown(UnknownOutcome::Status(307))), "{error:?}");
     assert!(target.requests().is_empty());
 }
@@ -144,7 +144,7 @@ async fn no_secret_and_no_personal_data_is_traced_or_told_by_an_error() {
             client.agents().await.err(),
             client.rooms_waiting().await.err(),
             client.room(&room()).await.err(),
-            client.assign(&room(), AgentId(1)).await.err(),
+            client.assign(&room(), AgentId(1), None).await.err(),
             client.webhook_urls().await.err(),
             client.set_webhook(Webhook::Allocate, "https://x.example/CANARY-path-secret").await.err(),
         ];

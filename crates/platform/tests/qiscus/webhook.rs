@@ -1,5 +1,7 @@
 use proptest::prelude::*;
-use sebastian_core::{EventKind, IdError, InboxId, LatestService, NewEvent, RoomId, ServiceId, Source};
+use sebastian_core::{
+    EventKind, Hints, IdError, InboxId, LatestService, NewEvent, RoomId, ServiceId, Source,
+};
 use sebastian_platform::qiscus::{Malformed, WebhookError, parse_allocation, parse_resolve};
 use serde_json::{Value, json};
 
@@ -30,8 +32,8 @@ fn with(fields: Value) -> String {
 
 fn parts(event: NewEvent) -> (Option<InboxId>, Option<LatestService>) {
     match event.kind {
-        EventKind::Allocate { inbox, latest_service } => (inbox, latest_service),
-        EventKind::Resolve { .. } => panic!("a resolve"),
+        EventKind::Allocate { inbox, latest_service, .. } => (inbox, latest_service),
+        EventKind::Resolve { .. } | EventKind::Update(_) => panic!("no allocation"),
     }
 }
 
@@ -46,8 +48,50 @@ fn every_generation_channel_and_drift_of_an_allocation_is_taken() {
 #[test]
 fn an_allocation_names_its_room_and_inbox() {
     let event = allocation(&fixture("webhook.allocation.wa.new_session.with_candidate.json")).unwrap();
-    let kind = EventKind::Allocate { inbox: Some(InboxId(88121)), latest_service: None };
+    let hints = Hints { source: Some("wa".to_owned()), ..Hints::default() };
+    let kind = EventKind::Allocate { inbox: Some(InboxId(88121)), latest_service: None, hints };
     assert_eq!(event, NewEvent { room: room("470110001"), kind, source: Source::Webhook });
+}
+
+fn hints(fields: Value) -> Hints {
+    match allocation(&with(fields)).unwrap().kind {
+        EventKind::Allocate { hints, .. } => hints,
+        EventKind::Resolve { .. } | EventKind::Update(_) => panic!("no allocation"),
+    }
+}
+
+#[test]
+fn the_source_is_the_events_or_else_the_channels() {
+    let source = |fields| hints(fields).source;
+    assert_eq!(source(json!({"source": " WA "})).as_deref(), Some("wa"));
+    assert_eq!(source(json!({"source": "fb", "channel": {"id": 1, "source": "wa"}})).as_deref(), Some("fb"));
+    assert_eq!(
+        source(json!({"channel": {"id": 1, "source": "tokoshop_chat"}})).as_deref(),
+        Some("tokoshop_chat")
+    );
+    for unusable in
+        [json!(null), json!(7), json!(""), json!("a\u{0}b"), json!("x".repeat(129)), json!({"a": 1})]
+    {
+        assert_eq!(source(json!({"source": unusable})), None, "{unusable}");
+    }
+}
+
+#[test]
+fn tags_are_read_in_every_shape_and_what_cannot_be_one_is_left_out() {
+    let tags = |fields| hints(fields).tags.iter().map(|tag| tag.to_string()).collect::<Vec<_>>();
+    for fields in [
+        json!({"tags": ["VIP", "refund"]}),
+        json!({"tags": [{"id": 771, "name": "vip"}, {"id": 772, "name": "refund"}]}),
+        json!({"tag": [{"id": 771, "name": "vip"}], "room_tags": "Refund"}),
+        json!({"tags": ["vip", 7, null, "", "x\ny", {"name": 3}, ["deep"], "refund", "vip"]}),
+    ] {
+        assert_eq!(tags(fields.clone()), ["refund", "vip"], "{fields}");
+    }
+    for none in [json!(null), json!({}), json!([]), json!(7), json!({"id": 1})] {
+        assert_eq!(tags(json!({"tags": none})), [""; 0], "{none}");
+    }
+    let many: Vec<String> = (0..1_000).map(|n| n.to_string()).collect();
+    assert_eq!(tags(json!({"tags": many})).len(), 64);
 }
 
 #[test]

@@ -55,15 +55,66 @@ async fn our_client_assigns_and_reads_back() {
     assert_eq!(client.room(&r).await.unwrap(), RoomStatus::Waiting { inbox: Some(WA) });
     assert_eq!(client.agents_for(&r).await.unwrap().len(), 4);
 
-    client.assign(&r, AYU).await.unwrap();
+    client.assign(&r, AYU, None).await.unwrap();
 
     assert_eq!(client.room(&r).await.unwrap(), RoomStatus::Served);
-    let second = client.assign(&r, BIMA).await;
+    let second = client.assign(&r, BIMA, None).await;
     assert!(matches!(second, Err(PlatformError::Rejected(Refusal::RoomTaken))), "{second:?}");
     simulated.resolve("r", None);
     assert_eq!(client.room(&r).await.unwrap(), RoomStatus::Resolved);
-    let late = client.assign(&r, BIMA).await;
+    let late = client.assign(&r, BIMA, None).await;
     assert!(matches!(late, Err(PlatformError::Rejected(Refusal::RoomResolved))), "{late:?}");
+}
+
+#[tokio::test]
+async fn our_client_puts_an_agent_in_the_place_of_the_one_named_and_of_nobody_else() {
+    let simulated = Simulated::start(SimulatedConfig::tenant()).unwrap();
+    let client = client(&simulated);
+    simulated.new_chat("r", WA);
+    let r = room("r");
+    client.assign(&r, AYU, None).await.unwrap();
+
+    client.assign(&r, BIMA, Some(AYU)).await.unwrap();
+    assert_eq!(simulated.agent_of("r"), Some(BIMA));
+
+    let late = client.assign(&r, AYU, Some(EKA)).await;
+    assert!(matches!(late, Err(PlatformError::Rejected(Refusal::RoomTaken))), "{late:?}");
+    assert_eq!(simulated.agent_of("r"), Some(BIMA), "who took it since stays");
+    let changes = simulated.applied().into_iter().map(|applied| applied.change);
+    assert!(
+        changes.into_iter().any(|change| change == Change::Transferred { from: AYU, to: BIMA, by: By::Api })
+    );
+}
+
+#[tokio::test]
+async fn our_client_replaces_an_agent_whose_account_is_gone() {
+    let simulated = Simulated::start(SimulatedConfig::tenant()).unwrap();
+    let client = client(&simulated);
+    simulated.new_chat("r", WA);
+    client.assign(&room("r"), AYU, None).await.unwrap();
+
+    assert!(simulated.delete_agent(AYU));
+    assert!(client.agents().await.unwrap().iter().all(|agent| agent.id != AYU));
+    client.assign(&room("r"), BIMA, Some(AYU)).await.unwrap();
+
+    assert_eq!(simulated.agent_of("r"), Some(BIMA));
+}
+
+#[tokio::test]
+async fn our_client_hears_whom_the_platform_proposes_and_that_changes_nothing() {
+    let simulated = Simulated::start(SimulatedConfig::tenant()).unwrap();
+    let client = client(&simulated);
+    for id in ["a", "b"] {
+        simulated.new_chat(id, WA);
+    }
+    client.assign(&room("a"), AYU, None).await.unwrap();
+
+    assert_eq!(client.propose(&room("b")).await.unwrap(), Some(BIMA), "who holds fewest");
+    assert_eq!(simulated.agent_of("b"), None);
+
+    simulated.set_presence(AYU, false);
+    simulated.set_presence(BIMA, false);
+    assert_eq!(client.propose(&room("b")).await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -75,7 +126,7 @@ async fn our_client_takes_no_lost_answer_for_a_refusal() {
         simulated.new_chat(&id, WA);
         simulated.set_fault(Fault::after_apply(Endpoint::Assign, lost).times(1));
 
-        let outcome = client.assign(&room(&id), AYU).await;
+        let outcome = client.assign(&room(&id), AYU, None).await;
 
         assert!(matches!(outcome, Err(PlatformError::Unknown(_))), "{outcome:?}");
         assert_eq!(simulated.agent_of(&id), Some(AYU));
@@ -111,6 +162,9 @@ async fn our_parsers_read_its_webhooks() {
     };
     let event = parse_allocation(back.as_bytes(), &app).unwrap();
     assert_eq!(event.room, room("r"));
-    let EventKind::Allocate { inbox, latest_service: Some(latest) } = event.kind else { panic!("{back}") };
+    let EventKind::Allocate { inbox, latest_service: Some(latest), hints } = event.kind else {
+        panic!("{back}")
+    };
     assert_eq!((inbox, latest.id, latest.resolved), (Some(WA), closed, true));
+    assert_eq!(hints.source.as_deref(), Some("wa"));
 }
