@@ -6,9 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sebastian_core::{Agent, AgentId, Answers, Policy, RoomId, Roster, Timing};
+use sebastian_core::{Agent, AgentId, Answers, Policy, QueueRules, RoomId, Roster, Strategy, Timing};
 use sebastian_platform::PlatformError;
 use sebastian_roster::WakeReason;
+use sebastian_store::StoreError;
 use tracing::debug;
 
 use crate::{desk::Desk, listing, trouble};
@@ -19,6 +20,10 @@ const MEMBERS_VALID: Duration = Duration::from_secs(300);
 /// How many conversations somebody holds changes all the time. Never longer than the settle window, within which the
 /// ledger knows what ended since.
 const LOADS_VALID_MAX: Duration = Duration::from_secs(5);
+
+/// A proposal is worth a moment: others are being given conversations too. Shorter than a conversation sits out when whom
+/// the platform proposes may not be given it, so that it is proposed anew.
+const PROPOSAL_VALID: Duration = Duration::from_secs(3);
 
 /// How long a room is left alone after the platform gave no answer for it.
 const FAILURE_WAIT: Duration = Duration::from_secs(2);
@@ -41,10 +46,24 @@ pub(crate) struct Asker {
     loads_valid: Duration,
 }
 
-enum Entry {
-    Asking,
-    Failed { at: Instant },
-    Told { agents: Vec<Agent>, at: Instant },
+#[derive(Default)]
+struct Entry {
+    is_asking: bool,
+    failed_at: Option<Instant>,
+    agents: Option<Told<Vec<Agent>>>,
+    proposed: Option<Told<Option<AgentId>>>,
+}
+
+struct Told<T> {
+    answer: T,
+    at: Instant,
+}
+
+/// What became of a question.
+enum Answer {
+    Agents(Vec<Agent>),
+    Proposed(Option<AgentId>),
+    Failed,
 }
 
 impl Asker {
@@ -60,31 +79,37 @@ impl Asker {
     /// `roster` needs for its loads, which leads to another question.
     pub fn answers(&self, roster: &Roster, policy: &Policy) -> Arc<Answers> {
         let mut rooms = self.rooms();
-        rooms.retain(|_, entry| match entry {
-            Entry::Asking => true,
-            Entry::Failed { at } => at.elapsed() < FAILURE_WAIT,
-            Entry::Told { at, .. } => at.elapsed() < MEMBERS_VALID,
-        });
-        let answers = rooms.iter().filter_map(|(room, entry)| match entry {
-            Entry::Told { agents, at } if at.elapsed() < self.loads_valid => {
-                Some((room.clone(), agents.clone()))
+        rooms.retain(|_, entry| entry.is_asking || entry.is_remembered());
+        let mut answers = Answers::default();
+        for (room, entry) in rooms.iter() {
+            if let Some(agents) = entry.agents.as_ref().and_then(|told| self.agents_of(told, roster, policy))
+            {
+                answers.agents.insert(room.clone(), agents);
             }
-            Entry::Told { agents, .. } => {
-                let is_counted = |agent: &Agent| {
-                    let known = roster.agent(agent.id);
-                    known.is_none_or(|known| is_counted(known) || !policy.deals_to(known))
-                };
-                agents.iter().all(is_counted).then(|| (room.clone(), without_loads(agents)))
+            if let Some(told) = entry.proposed.as_ref().filter(|told| told.is_younger_than(PROPOSAL_VALID)) {
+                answers.proposed.insert(room.clone(), told.answer);
             }
-            Entry::Asking | Entry::Failed { .. } => None,
-        });
-        Arc::new(Answers(answers.collect()))
+        }
+        Arc::new(answers)
+    }
+
+    fn agents_of(&self, told: &Told<Vec<Agent>>, roster: &Roster, policy: &Policy) -> Option<Vec<Agent>> {
+        if told.is_younger_than(self.loads_valid) {
+            return Some(told.answer.clone());
+        }
+        let is_counted = |agent: &Agent| {
+            let known = roster.agent(agent.id);
+            known.is_none_or(|known| is_counted(known) || !policy.deals_to(known))
+        };
+        told.answer.iter().all(is_counted).then(|| without_loads(&told.answer))
     }
 
     /// Drops what is known of a room that needs nobody any more.
     pub fn forget(&self, room: &RoomId) {
         let mut rooms = self.rooms();
-        if let Some(Entry::Told { .. }) = rooms.get(room) {
+        let Some(entry) = rooms.get_mut(room) else { return };
+        (entry.agents, entry.proposed) = (None, None);
+        if !entry.is_asking && !entry.is_remembered() {
             rooms.remove(room);
         }
     }
@@ -92,23 +117,33 @@ impl Asker {
     /// Whether `room` should be asked about now; marks it as being asked.
     fn begin(&self, room: &RoomId) -> bool {
         let mut rooms = self.rooms();
-        let under_way = rooms.values().filter(|entry| matches!(entry, Entry::Asking)).count();
-        let wanted = match rooms.get(room) {
-            None => true,
-            Some(Entry::Asking) => false,
-            Some(Entry::Failed { at }) => at.elapsed() >= FAILURE_WAIT,
-            Some(Entry::Told { at, .. }) => at.elapsed() >= self.loads_valid,
-        };
-        if !wanted || under_way >= CALLS_MAX {
+        let under_way = rooms.values().filter(|entry| entry.is_asking).count();
+        let is_wanted = rooms.get(room).is_none_or(|entry| entry.is_wanted(self.loads_valid));
+        if !is_wanted || under_way >= CALLS_MAX {
             return false;
         }
-        rooms.insert(room.clone(), Entry::Asking);
+        let entry = rooms.entry(room.clone()).or_default();
+        entry.is_asking = true;
         true
     }
 
-    fn end(&self, room: RoomId, entry: Entry) {
+    /// Whether the platform proposed somebody, or nobody, for `room` a moment ago.
+    fn is_proposed(&self, room: &RoomId) -> bool {
+        let rooms = self.rooms();
+        let told = rooms.get(room).and_then(|entry| entry.proposed.as_ref());
+        told.is_some_and(|told| told.is_younger_than(PROPOSAL_VALID))
+    }
+
+    fn end(&self, room: RoomId, answer: Answer) {
         let mut rooms = self.rooms();
-        rooms.insert(room, entry);
+        let entry = rooms.entry(room).or_default();
+        (entry.is_asking, entry.failed_at) = (false, None);
+        let at = Instant::now();
+        match answer {
+            Answer::Agents(answer) => entry.agents = Some(Told { answer, at }),
+            Answer::Proposed(answer) => entry.proposed = Some(Told { answer, at }),
+            Answer::Failed => entry.failed_at = Some(at),
+        }
         while rooms.len() > ROOMS_MAX || rooms.values().map(Entry::agents).sum::<usize>() > AGENTS_MAX {
             let Some(oldest) = oldest(&rooms) else { return };
             rooms.remove(&oldest);
@@ -116,12 +151,40 @@ impl Asker {
     }
 }
 
+impl<T> Told<T> {
+    fn is_younger_than(&self, span: Duration) -> bool {
+        self.at.elapsed() < span
+    }
+}
+
 impl Entry {
     fn agents(&self) -> usize {
-        match self {
-            Self::Told { agents, .. } => agents.len(),
-            Self::Asking | Self::Failed { .. } => 0,
-        }
+        self.agents.as_ref().map_or(0, |told| told.answer.len())
+    }
+
+    fn has_just_failed(&self) -> bool {
+        self.failed_at.is_some_and(|at| at.elapsed() < FAILURE_WAIT)
+    }
+
+    /// Whether anything in it still says something.
+    fn is_remembered(&self) -> bool {
+        self.has_just_failed()
+            || self.agents.as_ref().is_some_and(|told| told.is_younger_than(MEMBERS_VALID))
+            || self.proposed.as_ref().is_some_and(|told| told.is_younger_than(PROPOSAL_VALID))
+    }
+
+    /// Whether another question may tell more than is known.
+    fn is_wanted(&self, loads_valid: Duration) -> bool {
+        let is_old = self.agents.as_ref().is_none_or(|told| !told.is_younger_than(loads_valid))
+            || self.proposed.as_ref().is_some_and(|told| !told.is_younger_than(PROPOSAL_VALID));
+        is_old && !self.is_asking && !self.has_just_failed()
+    }
+
+    /// When it was last told anything.
+    fn told_at(&self) -> Option<Instant> {
+        let agents = self.agents.as_ref().map(|told| told.at);
+        let proposed = self.proposed.as_ref().map(|told| told.at);
+        agents.max(proposed).max(self.failed_at)
     }
 }
 
@@ -135,11 +198,8 @@ fn without_loads(agents: &[Agent]) -> Vec<Agent> {
 }
 
 fn oldest(rooms: &HashMap<RoomId, Entry>) -> Option<RoomId> {
-    let answered = rooms.iter().filter_map(|(room, entry)| match entry {
-        Entry::Asking => None,
-        Entry::Failed { at } | Entry::Told { at, .. } => Some((*at, room)),
-    });
-    answered.min().map(|(_, room)| room.clone())
+    let answered = rooms.iter().filter(|(_, entry)| !entry.is_asking);
+    answered.min_by_key(|(room, entry)| (entry.told_at(), *room)).map(|(room, _)| room.clone())
 }
 
 /// Asks about `room` in the background, unless that is under way or was done a moment ago. Rings with the answer.
@@ -150,21 +210,54 @@ pub(crate) fn ask(desk: &Arc<Desk>, room: RoomId) {
     let desk_of_task = desk.clone();
     desk.calls.spawn(async move {
         let desk = desk_of_task;
-        let entry = match question(&desk, &room).await {
-            Ok(agents) => Entry::Told { agents, at: Instant::now() },
+        let answer = match question(&desk, &room).await {
+            Ok(answer) => answer,
             Err(error) => {
                 debug!(room.id = %room, error = %trouble::chain(&error), "nobody told who may serve room {room}");
-                trouble::pause_if_needed(&desk, &error).await;
-                Entry::Failed { at: Instant::now() }
+                if let Trouble::Platform(error) = error {
+                    trouble::pause_if_needed(&desk, &error).await;
+                }
+                Answer::Failed
             }
         };
-        desk.asker.end(room, entry);
+        desk.asker.end(room, answer);
         desk.ring(WakeReason::Freed).await;
     });
 }
 
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error("the platform gave no answer")]
+    Platform(#[from] PlatformError),
+    #[error("the ledger gave no answer")]
+    Store(#[from] StoreError),
+}
+
+/// Where the platform is to propose somebody that comes first. Asked about again, the question is who else may serve.
+async fn question(desk: &Desk, room: &RoomId) -> Result<Answer, Trouble> {
+    if !desk.asker.is_proposed(room) && takes_proposals(desk, room).await? {
+        let proposed = desk.timed("propose", desk.platform.propose(room)).await?;
+        return Ok(Answer::Proposed(proposed));
+    }
+    Ok(Answer::Agents(who_may_serve(desk, room).await?))
+}
+
+/// Whether the conversation of `room` is dealt as the platform proposes.
+async fn takes_proposals(desk: &Desk, room: &RoomId) -> Result<bool, StoreError> {
+    let rules = desk.store.rulebook(desk.account).await?;
+    let linked = rules.assignment_policies.values().map(|policy| policy.strategy);
+    let overridden = rules.inboxes.values().filter_map(|inbox| inbox.overrides.strategy);
+    if linked.chain(overridden).chain([desk.policy.strategy]).all(|strategy| strategy != Strategy::Platform) {
+        return Ok(false);
+    }
+    let Some(found) = desk.store.latest_in(desk.account, room).await? else { return Ok(false) };
+    let queue = (found.inbox, found.traits.team);
+    let rules = QueueRules::of(&rules, &desk.policy, queue, found.opened_at);
+    Ok(rules.strategy == Strategy::Platform)
+}
+
 /// Who may serve `room`, and what they hold. Where not even this answer counts, the agents' rooms are listed.
-async fn question(desk: &Desk, room: &RoomId) -> Result<Vec<Agent>, PlatformError> {
+async fn who_may_serve(desk: &Desk, room: &RoomId) -> Result<Vec<Agent>, PlatformError> {
     let mut agents = desk.timed("agents_for", desk.platform.agents_for(room)).await?;
     for agent in &mut agents {
         // Nothing else of an answer is looked at, and thousands may be kept.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use metrics::{counter, histogram};
-use sebastian_core::{Closed, Settled, Settlement, State, Timestamp, Verdict};
+use sebastian_core::{AgentId, Closed, Settled, Settlement, State, Timestamp, Verdict};
 use sebastian_platform::{PlatformError, Refusal, RoomStatus};
 use sebastian_roster::WakeReason;
 use sebastian_store::Reservation;
@@ -217,9 +217,10 @@ impl Attempt<'_> {
 
     /// Tells the platform once, and reads its answer.
     async fn send(&mut self) -> Known {
-        let Reservation { room, agent, .. } = self.reservation;
+        let Reservation { room, agent, replaces, .. } = self.reservation;
         let sent_at = Instant::now();
-        let error = match self.desk.timed("assign", self.desk.platform.assign(room, *agent)).await {
+        let assign = self.desk.platform.assign(room, *agent, *replaces);
+        let error = match self.desk.timed("assign", assign).await {
             Ok(()) => {
                 self.answered_at(sent_at);
                 return Known::Verdict(Verdict::Assigned);
@@ -282,30 +283,46 @@ impl Attempt<'_> {
 
     /// What the room shows. While a late call may still land, or a list still lag, only our agent in it is proof.
     async fn look(&self) -> Result<Known, PlatformError> {
-        let Reservation { room, agent, .. } = self.reservation;
+        let room = &self.reservation.room;
         let is_proof = !self.is_uncertain() || Instant::now() >= self.proof_at();
         Ok(match self.desk.timed("room", self.desk.platform.room(room)).await? {
-            RoomStatus::Waiting { .. } if self.is_uncertain() && is_proof => {
-                Known::Verdict(Verdict::Released { refused: self.is_the_rooms_fault() })
-            }
-            RoomStatus::Waiting { .. } => Known::Waiting,
+            RoomStatus::Waiting { .. } => self.as_before(is_proof),
             // A list that lags may still show the room's previous session.
             RoomStatus::Resolved if !is_proof && self.is_young() => Known::Nothing,
             RoomStatus::Resolved => Known::Verdict(Verdict::Closed(Closed::Resolved)),
             // A room may be known to webhooks before it is known to reads.
             RoomStatus::NotFound if self.is_young() => Known::Nothing,
             RoomStatus::NotFound => Known::Verdict(Verdict::Closed(Closed::RoomGone)),
-            RoomStatus::Served => {
-                let served = self.desk.timed("served", self.desk.platform.rooms_served_by(*agent)).await?;
-                if served.iter().any(|listed| listed.id == *room) {
-                    Known::Verdict(Verdict::Assigned)
-                } else if is_proof {
-                    Known::Verdict(Verdict::Closed(Closed::ServedElsewhere))
-                } else {
-                    Known::Nothing
-                }
-            }
+            RoomStatus::Served => self.who_serves(is_proof).await?,
         })
+    }
+
+    /// Only our agent's own list proves that it is they who serve the room.
+    async fn who_serves(&self, is_proof: bool) -> Result<Known, PlatformError> {
+        let Reservation { agent, replaces, .. } = self.reservation;
+        if self.lists(*agent).await? {
+            return Ok(Known::Verdict(Verdict::Assigned));
+        }
+        if let Some(replaced) = replaces.filter(|replaced| replaced != agent)
+            && self.lists(replaced).await?
+        {
+            return Ok(self.as_before(is_proof));
+        }
+        Ok(if is_proof { Known::Verdict(Verdict::Closed(Closed::ServedElsewhere)) } else { Known::Nothing })
+    }
+
+    async fn lists(&self, agent: AgentId) -> Result<bool, PlatformError> {
+        let served = self.desk.timed("served", self.desk.platform.rooms_served_by(agent)).await?;
+        Ok(served.iter().any(|listed| listed.id == self.reservation.room))
+    }
+
+    /// The room shows nothing of our call: nobody serves it, or still the one whose place was to be taken.
+    fn as_before(&self, is_proof: bool) -> Known {
+        if self.is_uncertain() && is_proof {
+            Known::Verdict(Verdict::Released { refused: self.is_the_rooms_fault() })
+        } else {
+            Known::Waiting
+        }
     }
 
     fn is_young(&self) -> bool {
@@ -357,7 +374,7 @@ fn assigned(desk: &Desk, reservation: &Reservation) {
 
 async fn settled(desk: &Desk, reservation: &Reservation, verdict: Verdict) {
     let (result, what) = match verdict {
-        Verdict::Assigned => ("closed", "was resolved while it was being assigned"),
+        Verdict::Assigned => ("closed", "was resolved, put off or moved while it was being assigned"),
         Verdict::Released { refused: false } => ("released", "goes back to its place"),
         Verdict::Released { refused: true } => {
             ("refused", "goes back to its place: the platform refused the agent")

@@ -16,6 +16,7 @@ mod poller;
 mod reconciler;
 mod roster_view;
 mod settler;
+mod strays;
 mod trouble;
 
 use std::{sync::Arc, time::Duration};
@@ -24,7 +25,7 @@ use apalis::prelude::{Monitor, MonitorError, WorkerBuilder};
 use sebastian_core::{AccountId, Policy, Timing};
 use sebastian_platform::Platform;
 use sebastian_roster::{RosterCache, WakeUps};
-use sebastian_store::Store;
+use sebastian_store::{Keep, Store};
 use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -58,6 +59,8 @@ pub struct WorkerSettings {
     pub name: String,
     /// Most conversations for which the platform is called at once.
     pub max_inflight: u32,
+    /// Most conversations given out by one decision, which holds the account's lock; more follow at once.
+    pub batch_limit: u32,
     /// How often to look at what nobody rang for.
     pub sweep: Duration,
     /// How often to poll the roster.
@@ -66,8 +69,8 @@ pub struct WorkerSettings {
     pub reconcile_interval: Duration,
     /// How long calls under way may take after a stop.
     pub grace: Duration,
-    /// How long folded events and resolved conversations are kept.
-    pub retention: Duration,
+    /// How long things are kept.
+    pub keep: Keep,
 }
 
 /// Why a worker ended without being told to.

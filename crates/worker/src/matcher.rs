@@ -61,6 +61,7 @@ async fn round(desk: &Arc<Desk>) -> Result<bool, StoreError> {
     let mut permits = permits(desk);
     let limit =
         permits.as_ref().map_or(0, |permits| u32::try_from(permits.num_permits()).unwrap_or(u32::MAX));
+    let limit = limit.min(desk.settings.batch_limit);
 
     let began = Instant::now();
     let decided = decide_once(desk, limit).await?;
@@ -113,6 +114,7 @@ async fn decide_once(desk: &Desk, limit: u32) -> Result<Decided, StoreError> {
         roster,
         policy: &desk.policy,
         limit,
+        record: !desk.settings.keep.decisions.is_zero(),
     };
     desk.store.decide(&request, &|snapshot, now| decide(snapshot, &desk.policy, now)).await
 }

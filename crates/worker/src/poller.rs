@@ -13,7 +13,7 @@ use sebastian_roster::WakeReason;
 use sebastian_store::StoreError;
 use tracing::{debug, error, info, warn};
 
-use crate::{desk::Desk, leader::Lead, listing, metrics::POLLS_TOTAL, trouble};
+use crate::{desk::Desk, leader::Lead, listing, metrics::POLLS_TOTAL, strays::Strays, trouble};
 
 /// Agents whose rooms are listed at once.
 const LISTINGS_AT_ONCE: usize = 8;
@@ -24,7 +24,8 @@ const LISTINGS_MAX: usize = 64;
 
 pub(crate) async fn run(desk: Arc<Desk>) {
     let mut lead = desk.lead.subscribe();
-    let mut poller = Poller { desk: &desk, doubt: None, listed_last: AgentId(i64::MIN) };
+    let mut poller =
+        Poller { desk: &desk, doubt: None, listed_last: AgentId(i64::MIN), strays: Strays::default() };
     // Whoever leads polls first, so that the first roster is polled once.
     tokio::select! {
         () = desk.stop.cancelled() => return,
@@ -47,12 +48,14 @@ struct Poller<'a> {
     doubt: Option<usize>,
     /// Whose rooms were listed last.
     listed_last: AgentId,
+    strays: Strays,
 }
 
 impl Poller<'_> {
     async fn tick(&mut self) {
         let leads = self.desk.leads();
         if !leads {
+            self.strays.forget();
             self.desk.roster.refresh(self.desk).await;
         }
         if self.desk.calls_held() {
@@ -100,6 +103,9 @@ impl Poller<'_> {
         let polled = desk.timed("agents", desk.platform.agents()).await?;
         let before = desk.roster.current();
         if self.doubts(before.agents.len(), polled.len()) {
+            if leads {
+                self.strays.look(desk, &polled).await;
+            }
             return Ok(Polled::Doubted);
         }
         let agents = polled.into_iter().map(|agent| since_when(agent, &before, polled_at)).collect();
@@ -108,6 +114,10 @@ impl Poller<'_> {
         let unexplained = unexplained(&roster, &loads);
         let next = self.next_of(unexplained.clone());
         publish(desk, &as_believed(&roster, &unexplained, &[]), leads).await;
+        if leads {
+            // After it is published, so that nothing goes back to whoever is gone.
+            self.strays.look(desk, &roster.agents).await;
+        }
         let listed = list(desk, next).await;
         if !listed.is_empty() {
             publish(desk, &as_believed(&roster, &unexplained, &listed), leads).await;

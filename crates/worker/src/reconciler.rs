@@ -12,7 +12,7 @@ use std::{
 
 use futures_util::{StreamExt, stream};
 use metrics::{counter, gauge};
-use sebastian_core::{AgentId, EventKind, NewEvent, Source};
+use sebastian_core::{AgentId, AgentLoad, EventKind, Hints, NewEvent, Source};
 use sebastian_platform::PlatformError;
 use sebastian_roster::WakeReason;
 use sebastian_store::StoreError;
@@ -31,12 +31,17 @@ const AGENTS_MAX: usize = 64;
 /// Agents whose rooms are listed at once.
 const LISTINGS_AT_ONCE: usize = 4;
 
-/// How often old rows are deleted.
-const PURGE_INTERVAL: Duration = Duration::from_secs(600);
+/// How often old rows are deleted: before there are so many that comparing waits for it.
+const PURGE_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How many of a kind go in one statement, and how many statements in one go.
-const PURGE_MAX: u32 = 10_000;
+/// How many of a kind go in one statement: a recorded round of a large desk has hundreds of kilobytes.
+const PURGE_MAX: u32 = 2_000;
+
+/// How often that is repeated in one go, as long as anything goes.
 const PURGE_ROUNDS_MAX: u32 = 100;
+
+/// A busy desk writes some hundreds of rows of a kind a second.
+const _: () = assert!(PURGE_MAX as u64 * PURGE_ROUNDS_MAX as u64 >= 2_000 * PURGE_INTERVAL.as_secs());
 
 pub(crate) async fn run(desk: Arc<Desk>) {
     let mut lead = desk.lead.subscribe();
@@ -104,7 +109,7 @@ async fn accept_unknown(desk: &Desk) -> Result<u64, Trouble> {
     let unknown: HashSet<_> = desk.store.unknown_rooms(desk.account, &ids).await?.into_iter().collect();
     let event = |room: sebastian_platform::Room| NewEvent {
         room: room.id,
-        kind: EventKind::Allocate { inbox: room.inbox, latest_service: None },
+        kind: EventKind::Allocate { inbox: room.inbox, latest_service: None, hints: Hints::default() },
         source: Source::Reconcile,
     };
     // The platform lists the newest first; whoever has waited longest comes first here.
@@ -143,7 +148,7 @@ async fn compare_served(desk: &Desk, listed_at: &mut HashMap<AgentId, Instant>) 
 async fn doubtful(desk: &Desk, listed_at: &HashMap<AgentId, Instant>) -> Result<Vec<AgentId>, StoreError> {
     let roster = desk.roster.current();
     let loads = desk.store.loads(desk.account, roster.polled_at).await?;
-    let held = |agent| loads.get(&agent).map_or(0, |load| load.open);
+    let held = |agent| loads.get(&agent).map_or(0, AgentLoad::shown);
     let in_roster = roster.agents.iter().map(|agent| {
         let apart = agent.reported_load.map_or(0, |count| count.abs_diff(held(agent.id)));
         (apart, agent.id, desk.policy.deals_to(agent))
@@ -162,14 +167,21 @@ async fn doubtful(desk: &Desk, listed_at: &HashMap<AgentId, Instant>) -> Result<
 }
 
 async fn purge(desk: &Desk) {
+    let mut gone = 0;
     for _ in 0..PURGE_ROUNDS_MAX {
-        match desk.store.purge(desk.account, desk.settings.retention, PURGE_MAX).await {
-            Ok(0) => return,
-            Ok(rows) => info!(rows, "deleted {rows} rows past their retention"),
-            Err(error) => return warn!(error = %trouble::chain(&error), "old rows could not be deleted"),
-        }
         if desk.stop.is_cancelled() {
-            return;
+            break;
         }
+        match desk.store.purge(desk.account, desk.settings.keep, PURGE_MAX).await {
+            Ok(0) => break,
+            Ok(rows) => gone += rows,
+            Err(error) => {
+                warn!(error = %trouble::chain(&error), "old rows could not be deleted");
+                break;
+            }
+        }
+    }
+    if gone > 0 {
+        info!(rows = gone, "deleted {gone} rows past their retention");
     }
 }

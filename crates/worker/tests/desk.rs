@@ -10,8 +10,10 @@ use std::{
 };
 
 use sebastian_core::{
-    AccountId, AgentId, Conversation, InboxId, Policy, Role, RoomId, State, Timestamp, Timing,
+    AccountId, AgentId, Conversation, InboxId, Order, Policy, Role, RoomId, State, Strategy, Timestamp,
+    Timing,
     invariants::{self, Violation},
+    rulebook::{AssignmentPolicy, PriorityBoost},
 };
 use sebastian_platform::{
     Platform,
@@ -21,7 +23,7 @@ use sebastian_platform::{
 use sebastian_roster::{
     Doorbell, InProcessRosterCache, LocalBell, RosterCache, WakeReason, WakeUp, WakeUps, WakeUpsConfig,
 };
-use sebastian_store::{Decide, MemoryStore, Store};
+use sebastian_store::{AuditEntry, Decide, Keep, MemoryStore, Store};
 use sebastian_testkit::eventually;
 use sebastian_worker::{Worker, WorkerError, WorkerSettings};
 use serde_json::Value;
@@ -163,11 +165,12 @@ impl Desk {
             settings: WorkerSettings {
                 name: format!("worker-{number}"),
                 max_inflight: hands.max_inflight,
+                batch_limit: u32::MAX,
                 sweep,
                 poll_interval: Duration::from_millis(200),
                 reconcile_interval: hands.reconcile_interval,
                 grace: hands.grace,
-                retention: Duration::from_secs(3_600),
+                keep: Keep { ledger: Duration::from_secs(3_600), decisions: Duration::from_secs(3_600) },
             },
         };
         let run = runtime.spawn(worker.run(stop.clone()));
@@ -278,6 +281,7 @@ impl Desk {
             answers: Arc::default(),
             policy: &self.policy,
             limit: 0,
+            record: false,
         };
         self.store.decide(&request, &|_, _| Vec::new()).await.unwrap().failures
     }
@@ -371,4 +375,28 @@ impl Drop for Desk {
     fn drop(&mut self) {
         self.crash();
     }
+}
+
+/// An assignment policy that changes nothing of the account's default.
+pub fn assignment_policy(now: Timestamp) -> AssignmentPolicy {
+    AssignmentPolicy {
+        name: "policy".into(),
+        description: String::new(),
+        enabled: true,
+        strategy: Strategy::Balanced,
+        order: Order::EarliestCreated,
+        boost: PriorityBoost::default(),
+        fair_distribution: None,
+        exclude_older_than_hours: None,
+        capacity: None,
+        reassigns_strays: None,
+        seed: 0,
+        created_at: now,
+        updated_at: now,
+    }
+}
+
+/// What is written down of a change.
+pub fn entry() -> AuditEntry {
+    AuditEntry { action: "update", resource: "assignment_policy", id: "1".into(), before: None, after: None }
 }

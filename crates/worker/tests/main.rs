@@ -7,6 +7,8 @@ mod faults;
 mod flow;
 mod loads;
 mod pauses;
+mod proposals;
 mod roster;
+mod strays;
 mod uncertain;
 mod wrapped;

@@ -8,14 +8,14 @@ use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
 use sebastian_core::{
-    AccountId, Adopted, Agent, AgentId, AgentLoad, Conversation, ConversationId, Listing, NewEvent, RoomId,
-    Roster, Seen, Seq, Settled, Settlement, Timestamp,
+    AccountId, Adopted, Agent, AgentId, AgentLoad, Conversation, ConversationId, Listing, NewEvent, Policy,
+    RoomId, Roster, Rulebook, Seen, Seq, Settled, Settlement, Timestamp,
 };
 use sebastian_platform::{Platform, PlatformError, Room, RoomStatus, Webhook, WebhookUrls};
 use sebastian_roster::{CacheError, RosterCache};
 use sebastian_store::{
-    Attempt, Counts, Decide, DecideRule, Decided, Page, PauseReason, Reservation, Selection, Store,
-    StoreError, Suspect,
+    Amendment, Attempt, Audited, Counts, Decide, DecideRule, Decided, Facts, Keep, Page, PauseReason,
+    Recorded, Reservation, Selection, Store, StoreError, Suspect,
 };
 use tokio::sync::watch;
 
@@ -210,7 +210,63 @@ impl Store for Wrapped {
         self.inner.release_lease(name, holder).await
     }
 
-    async fn purge(&self, account: AccountId, keep: Duration, limit: u32) -> Result<u64, StoreError> {
+    async fn put_back(
+        &self,
+        account: AccountId,
+        strays: &[(ConversationId, AgentId)],
+    ) -> Result<u32, StoreError> {
+        self.inner.put_back(account, strays).await
+    }
+
+    async fn facts(
+        &self,
+        account: AccountId,
+        polled_at: Timestamp,
+        policy: &Policy,
+    ) -> Result<Facts, StoreError> {
+        self.inner.facts(account, polled_at, policy).await
+    }
+
+    async fn rulebook(&self, account: AccountId) -> Result<Arc<Rulebook>, StoreError> {
+        self.inner.rulebook(account).await
+    }
+
+    async fn rulebook_at(
+        &self,
+        account: AccountId,
+        version: u64,
+    ) -> Result<Option<Arc<Rulebook>>, StoreError> {
+        self.inner.rulebook_at(account, version).await
+    }
+
+    async fn amend(
+        &self,
+        account: AccountId,
+        who: &str,
+        change: Amendment<'_>,
+    ) -> Result<Arc<Rulebook>, StoreError> {
+        self.inner.amend(account, who, change).await
+    }
+
+    async fn audit(
+        &self,
+        account: AccountId,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<Audited>, StoreError> {
+        self.inner.audit(account, before, limit).await
+    }
+
+    async fn decisions(
+        &self,
+        account: AccountId,
+        id: ConversationId,
+        limit: u32,
+    ) -> Result<Vec<Recorded>, StoreError> {
+        self.inner.decisions(account, id, limit).await
+    }
+
+    async fn purge(&self, account: AccountId, keep: Keep, limit: u32) -> Result<u64, StoreError> {
         self.inner.purge(account, keep, limit).await
     }
 }
@@ -242,12 +298,21 @@ impl Platform for HeldClient {
         self.inner.agents_for(room).await
     }
 
-    async fn assign(&self, room: &RoomId, agent: AgentId) -> Result<(), PlatformError> {
+    async fn propose(&self, room: &RoomId) -> Result<Option<AgentId>, PlatformError> {
+        self.inner.propose(room).await
+    }
+
+    async fn assign(
+        &self,
+        room: &RoomId,
+        agent: AgentId,
+        replacing: Option<AgentId>,
+    ) -> Result<(), PlatformError> {
         if let Some(gate) = &self.gate {
             gate.pass().await;
         }
         self.sent.lock().unwrap().push((room.clone(), agent));
-        self.inner.assign(room, agent).await
+        self.inner.assign(room, agent, replacing).await
     }
 
     async fn room(&self, room: &RoomId) -> Result<RoomStatus, PlatformError> {
