@@ -165,7 +165,7 @@ impl Committer {
 #[cfg(test)]
 mod tests {
     use futures_util::{FutureExt, future::join_all};
-    use sebastian_core::{RoomId, Source};
+    use sebastian_core::{Hints, RoomId, Source};
 
     use super::*;
     use crate::doubles::{self, Bells, Fate, Ledger};
@@ -229,7 +229,7 @@ mod tests {
     #[tokio::test]
     async fn a_batch_rings_once_for_each_reason() {
         let desk = desk();
-        let kind = EventKind::Allocate { inbox: None, latest_service: None };
+        let kind = EventKind::Allocate { inbox: None, latest_service: None, hints: Hints::default() };
         let allocate = |room| NewEvent { kind: kind.clone(), ..resolve(room) };
         let events = [resolve(0), allocate(1), allocate(2), resolve(3)];
 

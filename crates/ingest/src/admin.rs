@@ -1,6 +1,6 @@
 //! What operators may ask for: the gate they share, and `POST /set-webhook`.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -11,14 +11,15 @@ use actix_web::{
     web::{self, Data, ServiceConfig},
 };
 use sebastian_core::Policy;
+use sebastian_courier::Guard;
 use sebastian_platform::Platform;
-use sebastian_roster::RosterCache;
-use sebastian_store::Store;
+use sebastian_roster::{Doorbell, RosterCache};
+use sebastian_store::{Outbox, Store};
 use serde::Deserialize;
 use tracing::{info, warn};
 
 use crate::{
-    Account, MainRuntime, Secret, SetWebhookError, Targets, answer,
+    Account, AdminToken, MainRuntime, SetWebhookError, Targets, answer,
     gate::{self, AdminRefused},
     outage::chain,
     set_webhooks,
@@ -28,26 +29,34 @@ use crate::{
 pub(crate) struct Admin {
     pub account: Account,
     pub store: Arc<dyn Store>,
+    pub outbox: Arc<dyn Outbox>,
+    pub guard: Guard,
     pub roster: Arc<dyn RosterCache>,
     pub platform: Arc<dyn Platform>,
     pub targets: Option<Targets>,
-    pub token: Option<Secret>,
+    pub tokens: Vec<AdminToken>,
     pub policy: Policy,
+    pub doorbell: Arc<dyn Doorbell>,
+    pub body_timeout: Duration,
     pub runtime: MainRuntime,
 }
 
 /// The answer to whoever may not ask, if this is such a one.
 pub(crate) fn refuse_stranger(request: &HttpRequest, admin: &Admin) -> Option<HttpResponse> {
-    let refused = gate::admin(request, admin.token.as_ref()).err()?;
+    gate::admin(request, &admin.tokens).err().map(|refused| refusal(request, refused))
+}
+
+/// How a refusal is told. As in Chatwoot, a token that may not do this is one that is not accepted.
+pub(crate) fn refusal(request: &HttpRequest, refused: AdminRefused) -> HttpResponse {
     let status = match refused {
-        AdminRefused::Token => StatusCode::UNAUTHORIZED,
+        AdminRefused::Token | AdminRefused::ReadOnly => StatusCode::UNAUTHORIZED,
         AdminRefused::NotLocal => StatusCode::FORBIDDEN,
     };
     let mut response = answer::error(request, status, &refused.to_string());
-    if refused == AdminRefused::Token {
+    if status == StatusCode::UNAUTHORIZED {
         response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
-    Some(response)
+    response
 }
 
 /// Adds `/set-webhook`.

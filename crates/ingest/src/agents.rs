@@ -1,4 +1,4 @@
-//! `GET /agents`: who the agents are and how much they hold.
+//! `GET /agents` and `GET /api/v1/agents`: who the agents are and how much they hold.
 
 use std::sync::Arc;
 
@@ -7,7 +7,8 @@ use actix_web::{
     http::StatusCode,
     web::{self, Data, ServiceConfig},
 };
-use sebastian_core::{AccountId, Agent, AgentId, AgentLoad, InboxId, Presence, Role, Roster};
+use schemars::JsonSchema;
+use sebastian_core::{AccountId, Agent, AgentId, AgentLoad, InboxId, Presence, Role, Roster, Rulebook};
 use sebastian_roster::{CacheError, RosterCache};
 use sebastian_store::{Store, StoreError};
 use serde::Serialize;
@@ -20,21 +21,26 @@ use crate::{
 };
 
 /// A page of agents. Holds no secret, no address and no telephone number.
-#[derive(Serialize)]
-struct Page {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "RosterPage")]
+pub(crate) struct Page {
+    /// The platform's name for the account.
     account: String,
-    roster: RosterAge,
+    roster: RosterStamp,
     agents: Vec<Row>,
 }
 
-#[derive(Serialize)]
-struct RosterAge {
+/// Which roster it is, and how old.
+#[derive(Serialize, JsonSchema)]
+struct RosterStamp {
     version: u64,
     polled_at_ms: i64,
     age_ms: u64,
 }
 
-#[derive(Serialize)]
+/// An agent of the roster.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "RosterAgent")]
 struct Row {
     id: AgentId,
     name: String,
@@ -45,7 +51,7 @@ struct Row {
     inboxes: Option<Vec<InboxId>>,
     /// Open conversations by the ledger: what decisions count.
     load: u32,
-    /// Null: no limit.
+    /// In all, as set for the agent, else for the account. Null: no limit.
     capacity: Option<u32>,
     /// Open conversations by the platform's count, which lags. Null: unknown.
     reported_load: Option<u32>,
@@ -63,36 +69,47 @@ enum Unknown {
 
 /// Adds the route.
 pub(crate) fn routes(config: &mut ServiceConfig) {
-    let paths = ["/agents", "/agents/", "/api/v1/agents"];
+    let paths = ["/agents", "/agents/"];
     config.service(web::resource(paths).route(web::get().to(list)).default_service(answer::only("GET")));
 }
 
 async fn list(request: HttpRequest, admin: Data<Admin>) -> HttpResponse {
-    if let Some(refusal) = refuse_stranger(&request, &admin) {
-        return refusal;
+    match refuse_stranger(&request, &admin) {
+        Some(refusal) => refusal,
+        None => page(&request, &admin).await,
     }
+}
+
+/// Every agent. Whoever asks was let in.
+pub(crate) async fn page(request: &HttpRequest, admin: &Data<Admin>) -> HttpResponse {
     let reading = read(admin.account.id, Arc::clone(&admin.roster), Arc::clone(&admin.store));
     let unavailable = |error: &dyn std::error::Error, text: &str| {
         tracing::warn!(error = %chain(error), "cannot list agents");
-        answer::error(&request, StatusCode::SERVICE_UNAVAILABLE, text)
+        answer::error(request, StatusCode::SERVICE_UNAVAILABLE, text)
     };
     match admin.runtime.run(reading).await {
-        Ok(Ok((roster, loads, age_ms))) => {
-            let agents =
-                roster.agents.into_iter().map(|agent| row(agent, &loads, admin.policy.capacity)).collect();
+        Ok(Ok(Read { roster, loads, rules, age_ms })) => {
+            let capacity = |agent: &Agent| rules.capacity_of(agent.id).or(admin.policy.capacity);
+            let agents = roster.agents.into_iter().map(|agent| row(capacity(&agent), agent, &loads));
+            let agents = agents.collect();
             let roster =
-                RosterAge { version: roster.version, polled_at_ms: roster.polled_at.as_millis(), age_ms };
+                RosterStamp { version: roster.version, polled_at_ms: roster.polled_at.as_millis(), age_ms };
             HttpResponse::Ok().json(Page { account: admin.account.app_id.clone(), roster, agents })
         }
         Ok(Err(Unknown::NoRoster)) => {
-            answer::error(&request, StatusCode::SERVICE_UNAVAILABLE, &Unknown::NoRoster.to_string())
+            answer::error(request, StatusCode::SERVICE_UNAVAILABLE, &Unknown::NoRoster.to_string())
         }
         Ok(Err(error)) => unavailable(&error, &error.to_string()),
         Err(ended) => unavailable(&ended, "not available"),
     }
 }
 
-type Read = (Roster, BTreeMap<AgentId, AgentLoad>, u64);
+struct Read {
+    roster: Roster,
+    loads: BTreeMap<AgentId, AgentLoad>,
+    rules: Arc<Rulebook>,
+    age_ms: u64,
+}
 
 async fn read(
     account: AccountId,
@@ -101,11 +118,12 @@ async fn read(
 ) -> Result<Read, Unknown> {
     let roster = cache.newer_than(account, 0).await?.ok_or(Unknown::NoRoster)?;
     let loads = store.loads(account, roster.polled_at).await?;
+    let rules = store.rulebook(account).await?;
     let age = store.now().await?.since(roster.polled_at);
-    Ok((roster, loads, u64::try_from(age.as_millis()).unwrap_or(u64::MAX)))
+    Ok(Read { roster, loads, rules, age_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX) })
 }
 
-fn row(agent: Agent, loads: &BTreeMap<AgentId, AgentLoad>, capacity: Option<u32>) -> Row {
+fn row(capacity: Option<u32>, agent: Agent, loads: &BTreeMap<AgentId, AgentLoad>) -> Row {
     Row {
         id: agent.id,
         name: agent.name,

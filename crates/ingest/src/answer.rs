@@ -43,13 +43,11 @@ pub(crate) fn only(allowed: &'static str) -> Route {
 }
 
 /// Answers 405 and names the methods that are allowed.
-pub(crate) fn method_not_allowed(
-    request: &HttpRequest,
-    allowed: &'static str,
-    advice: Option<&str>,
-) -> HttpResponse {
+pub(crate) fn method_not_allowed(request: &HttpRequest, allowed: &str, advice: Option<&str>) -> HttpResponse {
     let status = StatusCode::METHOD_NOT_ALLOWED;
     let mut response = error_with_advice(request, status, "method not allowed", advice);
-    response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static(allowed));
+    if let Ok(allowed) = header::HeaderValue::from_str(allowed) {
+        response.headers_mut().insert(header::ALLOW, allowed);
+    }
     response
 }

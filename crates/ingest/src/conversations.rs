@@ -1,22 +1,23 @@
-//! `GET /api/v1/conversations`: what stands where, and for one room, why.
+//! What conversations stand where, and for one room, why: pages of the API.
 
 use std::sync::Arc;
 
 use actix_web::{
     HttpRequest, HttpResponse,
     http::StatusCode,
-    web::{self, Data, Path, Query, ServiceConfig},
+    web::{Data, Query},
 };
+use schemars::JsonSchema;
 use sebastian_core::{
-    AgentId, Candidate, Closed, ConversationId, InboxId, Origin, Park, ParkReason, Policy, RoomId, Seq,
-    State, Timestamp,
+    AgentId, Closed, ConversationId, Explanation, InboxId, Origin, Park, ParkReason, Policy, Priority,
+    RoomId, Seq, State, Status, TeamId, Timestamp,
 };
 use sebastian_store::{Listed, Selection};
 use serde::Serialize;
 use tracing::warn;
 
 use crate::{
-    admin::{Admin, refuse_stranger},
+    admin::Admin,
     answer,
     explain::{Explained, NotExplained, explain},
     outage::chain,
@@ -38,19 +39,32 @@ const STATES: [(&str, Selection); 6] = [
     ("resolved", Selection::Resolved),
 ];
 
-#[derive(Serialize)]
-struct List {
+/// Conversations, those in line first.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Conversations")]
+pub(crate) struct List {
     conversations: Vec<Row>,
 }
 
 /// One conversation. Times as RFC 3339 has them, in UTC.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Conversation")]
 struct Row {
     id: ConversationId,
+    /// As the platform names it.
+    #[schemars(with = "String")]
     room: RoomId,
     inbox: Option<InboxId>,
+    team: Option<TeamId>,
+    labels: Vec<String>,
+    priority: Option<Priority>,
+    language: Option<String>,
     origin: Origin,
+    /// waiting, parked, reserved, closing, assigned or resolved.
     state: &'static str,
+    /// Whether it is being worked on (`open`) or put off.
+    status: Status,
+    snoozed_until: Option<String>,
     /// Whose slot; of a resolved one, who served it to its end.
     agent: Option<AgentId>,
     /// The sequence of the event that opened it.
@@ -69,29 +83,48 @@ struct Row {
     attempts: u32,
 }
 
-#[derive(Serialize)]
-struct One {
+/// A room's newest conversation, and why it stands where it stands.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ConversationExplained")]
+pub(crate) struct One {
     #[serde(flatten)]
     conversation: Row,
     explain: Why,
 }
 
-#[derive(Serialize)]
+/// Why a room's conversation stands where it stands, alone.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "WhyOfRoom")]
+pub(crate) struct Only {
+    #[schemars(with = "String")]
+    room: RoomId,
+    id: ConversationId,
+    state: &'static str,
+    #[serde(flatten)]
+    why: Why,
+}
+
+/// The explanation and what it rests on.
+#[derive(Serialize, JsonSchema)]
 struct Why {
-    sentence: String,
+    #[serde(flatten)]
+    explanation: Explanation,
+    /// All decisions are paused: the platform is busy, or refuses us.
     pause: Option<Paused>,
     /// Null: there is none, or the cache that holds it gives no answer.
     roster: Option<RosterAge>,
-    agents: Vec<Candidate>,
 }
 
-#[derive(Serialize)]
+/// A pause of all decisions.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "DecisionsPaused")]
 struct Paused {
     until: String,
     reason: &'static str,
 }
 
-#[derive(Serialize)]
+/// How old the roster is that an explanation rests on.
+#[derive(Serialize, JsonSchema)]
 struct RosterAge {
     version: u64,
     polled_at: String,
@@ -100,22 +133,11 @@ struct RosterAge {
     stale: bool,
 }
 
-/// Adds the routes.
-pub(crate) fn routes(config: &mut ServiceConfig) {
-    let page = |paths: [&str; 2]| web::resource(paths).default_service(answer::only("GET"));
-    let all = ["/api/v1/conversations", "/api/v1/conversations/"];
-    config.service(page(all).route(web::get().to(list)));
-    let one = ["/api/v1/conversations/{room}", "/api/v1/conversations/{room}/"];
-    config.service(page(one).route(web::get().to(show)));
-}
-
-async fn list(request: HttpRequest, admin: Data<Admin>) -> HttpResponse {
-    if let Some(refusal) = refuse_stranger(&request, &admin) {
-        return refusal;
-    }
+/// What stands where, as the query asks. Whoever asks was let in.
+pub(crate) async fn list(request: &HttpRequest, admin: &Data<Admin>) -> HttpResponse {
     let (selection, limit) = match asked_for(request.query_string()) {
         Ok(asked) => asked,
-        Err(wrong) => return answer::error(&request, StatusCode::UNPROCESSABLE_ENTITY, &wrong),
+        Err(wrong) => return answer::error(request, StatusCode::UNPROCESSABLE_ENTITY, &wrong),
     };
     let (store, account) = (Arc::clone(&admin.store), admin.account.id);
     let reading = async move { store.list(account, &selection, limit).await };
@@ -124,31 +146,42 @@ async fn list(request: HttpRequest, admin: Data<Admin>) -> HttpResponse {
             let conversations = page.conversations.into_iter().map(Row::of).collect();
             HttpResponse::Ok().json(List { conversations })
         }
-        Ok(Err(error)) => unavailable(&request, &error, "the ledger does not answer"),
-        Err(ended) => unavailable(&request, &ended, "not available"),
+        Ok(Err(error)) => unavailable(request, &error, "the ledger does not answer"),
+        Err(ended) => unavailable(request, &ended, "not available"),
     }
 }
 
-async fn show(request: HttpRequest, room: Path<String>, admin: Data<Admin>) -> HttpResponse {
-    if let Some(refusal) = refuse_stranger(&request, &admin) {
-        return refusal;
+/// A room's newest conversation, explained.
+pub(crate) async fn show(request: &HttpRequest, admin: &Data<Admin>) -> HttpResponse {
+    match explained(request, admin).await {
+        Ok(explained) => HttpResponse::Ok().json(One::of(explained, &admin.policy)),
+        Err(refusal) => refusal,
     }
-    let room = match RoomId::parse(&room) {
-        Ok(room) => room,
-        Err(wrong) => {
-            return answer::error(&request, StatusCode::UNPROCESSABLE_ENTITY, &format!("room {wrong}"));
-        }
-    };
+}
+
+/// The explanation alone.
+pub(crate) async fn show_why(request: &HttpRequest, admin: &Data<Admin>) -> HttpResponse {
+    match explained(request, admin).await {
+        Ok(explained) => HttpResponse::Ok().json(Only::of(explained, &admin.policy)),
+        Err(refusal) => refusal,
+    }
+}
+
+/// The room of the path, explained, or the answer that says why not.
+async fn explained(request: &HttpRequest, admin: &Data<Admin>) -> Result<Explained, HttpResponse> {
+    let room = RoomId::parse(request.match_info().get("room").unwrap_or_default()).map_err(|wrong| {
+        answer::error(request, StatusCode::UNPROCESSABLE_ENTITY, &format!("room {wrong}"))
+    })?;
     let (store, cache) = (Arc::clone(&admin.store), Arc::clone(&admin.roster));
     let (account, policy) = (admin.account.id, admin.policy.clone());
     let reading = async move { explain(&*store, &*cache, account, &room, &policy).await };
     match admin.runtime.run(reading).await {
-        Ok(Ok(explained)) => HttpResponse::Ok().json(One::of(explained, &admin.policy)),
+        Ok(Ok(explained)) => Ok(explained),
         Ok(Err(error @ (NotExplained::UnknownRoom(_) | NotExplained::NotFolded(_)))) => {
-            answer::error(&request, StatusCode::NOT_FOUND, &error.to_string())
+            Err(answer::error(request, StatusCode::NOT_FOUND, &error.to_string()))
         }
-        Ok(Err(error @ NotExplained::Store(_))) => unavailable(&request, &error, &error.to_string()),
-        Err(ended) => unavailable(&request, &ended, "not available"),
+        Ok(Err(error @ NotExplained::Store(_))) => Err(unavailable(request, &error, &error.to_string())),
+        Err(ended) => Err(unavailable(request, &ended, "not available")),
     }
 }
 
@@ -206,8 +239,14 @@ impl Row {
             id: conversation.id,
             room: conversation.room,
             inbox: conversation.inbox,
+            team: conversation.traits.team,
+            labels: conversation.traits.labels.iter().map(ToString::to_string).collect(),
+            priority: conversation.traits.priority,
+            language: conversation.traits.language,
             origin: conversation.origin,
             state,
+            status: conversation.status,
+            snoozed_until: conversation.snoozed_until.map(Timestamp::rfc3339),
             agent,
             position: conversation.position,
             place,
@@ -225,7 +264,25 @@ impl Row {
 }
 
 impl One {
-    fn of(Explained { listed, now, pause, roster, explanation }: Explained, policy: &Policy) -> Self {
+    fn of(explained: Explained, policy: &Policy) -> Self {
+        let (listed, explain) = Why::of(explained, policy);
+        Self { conversation: Row::of(listed), explain }
+    }
+}
+
+impl Only {
+    fn of(explained: Explained, policy: &Policy) -> Self {
+        let (listed, why) = Why::of(explained, policy);
+        let Row { room, id, state, .. } = Row::of(listed);
+        Self { room, id, state, why }
+    }
+}
+
+impl Why {
+    fn of(
+        Explained { listed, now, pause, roster, explanation }: Explained,
+        policy: &Policy,
+    ) -> (Listed, Self) {
         let pause = pause.map(|pause| Paused { until: pause.until.rfc3339(), reason: pause.reason.as_str() });
         let roster = roster.ok().map(|roster| {
             let age = now.since(roster.polled_at);
@@ -236,7 +293,6 @@ impl One {
                 stale: age > policy.staleness_max,
             }
         });
-        let explain = Why { sentence: explanation.sentence, pause, roster, agents: explanation.agents };
-        Self { conversation: Row::of(listed), explain }
+        (listed, Self { explanation, pause, roster })
     }
 }

@@ -1,11 +1,13 @@
 //! Why a room's conversation stands where it stands: what `GET /api/v1/conversations/{room}` and
 //! `sebastian explain` ask the ledger and the roster cache.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
-use sebastian_core::{AccountId, Case, Explanation, NoRoster, Policy, RoomId, Roster, State, Timestamp};
+use sebastian_core::{
+    AccountId, Case, Explanation, NoRoster, Past, Policy, RoomId, Roster, State, Timestamp,
+};
 use sebastian_roster::RosterCache;
-use sebastian_store::{Listed, Page, Pause, PauseReason, Selection, Store, StoreError};
+use sebastian_store::{Facts, Listed, Page, Pause, PauseReason, Recorded, Selection, Store, StoreError};
 use tracing::debug;
 
 use crate::outage::chain;
@@ -60,9 +62,15 @@ pub async fn explain(
             Err(NoRoster::Unreachable)
         }
     };
-    let loads = match (&listed.conversation.state, &roster) {
-        (State::Waiting { .. }, Ok(roster)) => store.loads(account, roster.polled_at).await?,
-        _ => BTreeMap::new(),
+    let waits = matches!(listed.conversation.state, State::Waiting { .. });
+    let facts = match &roster {
+        Ok(roster) if waits => store.facts(account, roster.polled_at, policy).await?,
+        Ok(_) | Err(_) => Facts { rules: store.rulebook(account).await?, ..Facts::default() },
+    };
+    // Without an attempt nothing was ever decided for it.
+    let decisions = match listed.conversation.attempt {
+        0 => Vec::new(),
+        _ => store.decisions(account, listed.conversation.id, 1).await?,
     };
     let case = Case {
         conversation: &listed.conversation,
@@ -70,12 +78,21 @@ pub async fn explain(
         served: listed.served,
         pause: pause.map(|pause| (pause.until, in_words(pause.reason))),
         roster: roster.clone(),
-        loads,
+        loads: facts.loads,
+        inbox_loads: facts.inbox_loads,
+        windows: facts.windows,
+        rules: facts.rules,
         policy,
+        decided: decisions.last().map(past),
         now,
     };
     let explanation = case.explain();
     Ok(Explained { listed, now, pause, roster, explanation })
+}
+
+fn past(recorded: &Recorded) -> Past<'_> {
+    let Recorded { attempt, agent, at, waited, snapshot, policy, .. } = recorded;
+    Past { attempt: *attempt, agent: *agent, at: *at, waited: *waited, snapshot, policy }
 }
 
 /// Nothing is known of `room`, or not yet.

@@ -7,9 +7,15 @@ use actix_web::{
 };
 use serde::Deserialize;
 
-use crate::{Secret, secret::is_one_of};
+use crate::{
+    Secret,
+    secret::{AdminToken, Scope, find_token, is_one_of},
+};
 
 const X_WEBHOOK_SECRET: &str = "x-webhook-secret";
+
+/// Where Chatwoot's clients put their token.
+const API_ACCESS_TOKEN: &str = "api_access_token";
 
 /// Headers that say a request came through a proxy, a tunnel or a browser's page: then a loopback peer says nothing
 /// about who asks.
@@ -62,31 +68,41 @@ impl WebhookGate {
 /// Why an operator's request was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum AdminRefused {
-    /// A token is configured and the request does not bring it.
+    /// Tokens are configured and the request brings none of them.
     #[error("the admin token is missing or wrong: send it as a bearer token")]
     Token,
+    /// The token it brings is for reading.
+    #[error("this token may only read: a change wants one of scope operate")]
+    ReadOnly,
     /// No token is configured, and the request does not come straight from this machine.
     #[error("no admin token is configured, so this is answered only to direct requests from this machine")]
     NotLocal,
 }
 
-/// Whether an operator's request may pass: by bearer token, or where none is configured by coming straight from
-/// this machine.
-pub(crate) fn admin(request: &HttpRequest, token: Option<&Secret>) -> Result<(), AdminRefused> {
-    match token {
-        Some(token) => {
-            let presented = bearer(request).unwrap_or_default();
-            let opens = is_one_of(std::slice::from_ref(token), presented.as_bytes());
-            if opens { Ok(()) } else { Err(AdminRefused::Token) }
-        }
-        None if is_local(request) => Ok(()),
-        None => Err(AdminRefused::NotLocal),
+/// Who comes in where no token is configured.
+const LOOPBACK: &str = "loopback";
+
+/// Who asks, if they may: by token, or where none is configured by coming straight from this machine. Whatever is not a
+/// GET wants a token that may change things.
+pub(crate) fn admin<'a>(request: &HttpRequest, tokens: &'a [AdminToken]) -> Result<&'a str, AdminRefused> {
+    if tokens.is_empty() {
+        return if is_local(request) { Ok(LOOPBACK) } else { Err(AdminRefused::NotLocal) };
+    }
+    let presented = bearer(request).or_else(|| header_of(request, API_ACCESS_TOKEN)).unwrap_or_default();
+    let token = find_token(tokens, presented.as_bytes()).ok_or(AdminRefused::Token)?;
+    match token.scope() {
+        Scope::Read if !request.method().is_safe() => Err(AdminRefused::ReadOnly),
+        Scope::Read | Scope::Operate => Ok(token.name()),
     }
 }
 
 fn bearer(request: &HttpRequest) -> Option<&str> {
     let (scheme, token) = request.headers().get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+fn header_of<'a>(request: &'a HttpRequest, name: &str) -> Option<&'a str> {
+    request.headers().get(name)?.to_str().ok().map(str::trim)
 }
 
 /// A loopback peer, no sign of anybody in between, and a `Host` that names this machine: a page in a browser here
@@ -114,7 +130,7 @@ fn names_this_machine(request: &HttpRequest) -> bool {
 mod tests {
     use std::net::SocketAddr;
 
-    use actix_web::test::TestRequest;
+    use actix_web::{http::Method, test::TestRequest};
 
     use super::*;
 
@@ -124,8 +140,9 @@ mod tests {
     }
 
     fn check(request: TestRequest, token: Option<&str>) -> Result<(), AdminRefused> {
-        let token = token.map(|token| Secret::new(token.to_owned().into()).unwrap());
-        admin(&request.to_http_request(), token.as_ref())
+        let token =
+            token.map(|token| AdminToken::new("desk", &token.to_owned().into(), Scope::Operate).unwrap());
+        admin(&request.to_http_request(), token.as_slice()).map(|_| ())
     }
 
     #[test]
@@ -171,5 +188,23 @@ mod tests {
             assert_eq!(check(bearing(wrong), Some("let-me-in")), Err(AdminRefused::Token), "{wrong}");
         }
         assert_eq!(check(from("127.0.0.1:1"), Some("let-me-in")), Err(AdminRefused::Token));
+    }
+    #[test]
+    fn a_token_is_known_by_its_name_and_one_for_reading_changes_nothing() {
+        let token = |name, text: &str, scope| AdminToken::new(name, &text.to_owned().into(), scope).unwrap();
+        let tokens = [token("ops", "full-token", Scope::Operate), token("board", "look-token", Scope::Read)];
+        let ask = |method: Method, header: (&str, &str)| {
+            let request = from("192.0.2.1:1").method(method).insert_header(header).to_http_request();
+            admin(&request, &tokens).map(str::to_owned)
+        };
+        let bearing = |text| ("authorization", text);
+        assert_eq!(ask(Method::POST, bearing("Bearer full-token")), Ok("ops".to_owned()));
+        assert_eq!(ask(Method::DELETE, ("api_access_token", "full-token")), Ok("ops".to_owned()));
+        assert_eq!(ask(Method::GET, bearing("Bearer look-token")), Ok("board".to_owned()));
+        assert_eq!(ask(Method::GET, ("api_access_token", "look-token")), Ok("board".to_owned()));
+        for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
+            assert_eq!(ask(method, bearing("Bearer look-token")), Err(AdminRefused::ReadOnly));
+        }
+        assert_eq!(ask(Method::GET, ("api_access_token", "look-toke")), Err(AdminRefused::Token));
     }
 }

@@ -2,13 +2,15 @@
 //!
 //! It validates, writes, rings and answers. It never decides, never calls the platform for a webhook, and never says
 //! 2xx before the event is committed. Beside the webhooks it serves the operator's pages: `/agents`,
-//! `/api/v1/conversations`, `/set-webhook`, `/livez`, `/readyz` and `/metrics`.
+//! `/api/v1/conversations`, `/api/v1/accounts/…` (what they set), `/set-webhook`, `/livez`, `/readyz` and `/metrics`.
 
 mod accept;
 mod admin;
 mod agents;
 mod answer;
+mod api;
 mod bell;
+mod body;
 mod conversations;
 mod explain;
 mod gate;
@@ -23,11 +25,12 @@ mod set_webhook;
 mod targets;
 mod webhooks;
 
+pub use api::{Done, NotDone, Operator, openapi};
 pub use explain::{Explained, NotExplained, explain};
 pub use ops::{Check, Finding, Ops, serve_ops};
 pub use runtime::{Ended, MainRuntime};
-pub use secret::{EmptySecret, Secret};
-pub use server::{Account, Ingest, Settings, bind, serve};
+pub use secret::{AdminToken, EmptySecret, Scope, Secret};
+pub use server::{Account, Ingest, Listeners, Settings, bind, serve};
 pub use set_webhook::{Before, HookOutcome, HookReport, Report, SetWebhookError, set_webhooks};
 pub use targets::{TargetError, Targets};
 

@@ -15,21 +15,21 @@ use actix_web::{
     web::{self, Data, ServiceConfig},
 };
 use sebastian_core::{AccountId, InboxId, Policy};
+use sebastian_courier::Guard;
 use sebastian_platform::Platform;
 use sebastian_roster::{Doorbell, RosterCache};
-use sebastian_store::Store;
+use sebastian_store::{Outbox, Store};
 use serde::Serialize;
 use tokio::net::TcpSocket;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::{
-    MainRuntime, Ops, Secret, Targets,
+    AdminToken, MainRuntime, Ops, Secret, Targets,
     accept::Accepter,
     admin::{self, Admin},
-    agents, answer,
+    agents, answer, api,
     bell::Bell,
-    conversations,
     gate::WebhookGate,
     ops::{self, Pages},
     outage::chain,
@@ -74,6 +74,10 @@ pub struct Ingest {
     pub account: Account,
     /// Where events go.
     pub store: Arc<dyn Store>,
+    /// Where subscriptions stand.
+    pub outbox: Arc<dyn Outbox>,
+    /// Which addresses may be subscribed.
+    pub guard: Guard,
     /// Rung after each commit.
     pub doorbell: Arc<dyn Doorbell>,
     /// Read by `/agents` and `/api/v1/conversations`.
@@ -83,8 +87,8 @@ pub struct Ingest {
     /// Webhook secrets, each as good as the others; more than one while they are rotated. Empty: the plain paths are
     /// open to everybody, and the path form does not exist.
     pub secrets: Vec<Secret>,
-    /// Opens `/agents`, `/api/v1` and `/set-webhook`. `None`: only direct requests from this machine may ask.
-    pub admin_token: Option<Secret>,
+    /// Open `/agents`, `/api/v1` and `/set-webhook`. None: only direct requests from this machine may ask.
+    pub admin_tokens: Vec<AdminToken>,
     /// Where webhooks should go. `None`: `webhook.base_url` is not configured.
     pub targets: Option<Targets>,
     /// Who is given conversations, as workers decide it: what `/agents` shows and `/api/v1/conversations` explains by.
@@ -93,6 +97,21 @@ pub struct Ingest {
     pub ops: Ops,
     /// Figures.
     pub settings: Settings,
+}
+
+/// Where requests come in.
+#[derive(Debug)]
+pub struct Listeners {
+    /// For the platform.
+    pub public: TcpListener,
+    /// For operators, probes and scrapes. `None`: they come in at the public one too.
+    pub admin: Option<TcpListener>,
+}
+
+impl From<TcpListener> for Listeners {
+    fn from(public: TcpListener) -> Self {
+        Self { public, admin: None }
+    }
 }
 
 /// One tenant.
@@ -133,9 +152,14 @@ impl Default for Settings {
 
 /// Serves webhooks and pages until `stop`, then ends in order: the listener, requests under way, events queued.
 ///
-/// Call it on the main runtime, with a `listener` from [`bind`]. Fails when the server cannot start, and when the
-/// accepting task ends before it should.
-pub async fn serve(listener: TcpListener, ingest: Ingest, stop: CancellationToken) -> io::Result<()> {
+/// Call it on the main runtime, with listeners from [`bind`]. Fails when a server cannot start, and when the accepting
+/// task ends before it should.
+pub async fn serve(
+    listeners: impl Into<Listeners>,
+    ingest: Ingest,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let Listeners { public, admin } = listeners.into();
     let runtime = MainRuntime::current();
     let settings = ingest.settings.clone();
     let drain = CancellationToken::new();
@@ -145,8 +169,12 @@ pub async fn serve(listener: TcpListener, ingest: Ingest, stop: CancellationToke
     let (accepter, mut accepting) =
         Accepter::start(store, account, bell, settings.accept_timeout, drain, &runtime);
     let http_stop = stop.child_token();
-    let app = app(ingest, accepter, runtime);
-    let mut http = pin!(run(listener, Limits::for_ingest(&settings), app, http_stop.clone()));
+    let pages = Parts::new(ingest, accepter, runtime);
+    let (is_apart, limits) = (admin.is_some(), Limits::for_ingest(&settings));
+    let public = run(public, limits, pages.clone().public(!is_apart), http_stop.clone());
+    let operators =
+        admin.map(|listener| run(listener, Limits::FOR_OPS, pages.operators(), http_stop.clone()));
+    let mut http = pin!(both(public, operators, &http_stop));
     let served = tokio::select! {
         served = &mut http => served,
         ended = &mut accepting => {
@@ -168,44 +196,106 @@ pub async fn serve(listener: TcpListener, ingest: Ingest, stop: CancellationToke
     }
 }
 
-fn app(
-    ingest: Ingest,
-    accepter: Accepter,
-    runtime: MainRuntime,
-) -> impl Fn(&mut ServiceConfig) + Clone + Send + 'static {
-    let Ingest { account, settings, .. } = ingest;
-    let webhooks = Data::new(Webhooks {
-        gate: WebhookGate { app_id: account.app_id.clone(), secrets: ingest.secrets },
-        accepter,
-        default_inbox: account.default_inbox,
-        body_timeout: settings.body_timeout,
-    });
-    let pages = Data::new(Pages::new(ingest.ops, runtime.clone()));
-    let admin = Data::new(Admin {
-        account,
-        store: ingest.store,
-        roster: ingest.roster,
-        platform: ingest.platform,
-        targets: ingest.targets,
-        token: ingest.admin_token,
-        policy: ingest.policy,
-        runtime,
-    });
-    move |config| {
-        config.app_data(webhooks.clone()).app_data(admin.clone()).app_data(pages.clone());
-        config.service(web::resource("/").route(web::get().to(index)).default_service(answer::only("GET")));
-        webhooks::routes(config);
+/// Runs both servers until each has ended; one that ends stops the other.
+async fn both(
+    public: impl Future<Output = io::Result<()>>,
+    operators: Option<impl Future<Output = io::Result<()>>>,
+    stop: &CancellationToken,
+) -> io::Result<()> {
+    let Some(operators) = operators else { return public.await };
+    let (public, operators) = tokio::join!(
+        async {
+            let served = public.await;
+            stop.cancel();
+            served
+        },
+        async {
+            let served = operators.await;
+            stop.cancel();
+            served
+        }
+    );
+    public.and(operators)
+}
+
+/// What the routes work with. Clones share it.
+#[derive(Clone)]
+struct Parts {
+    webhooks: Data<Webhooks>,
+    admin: Data<Admin>,
+    accepter: Data<Accepter>,
+    pages: Data<Pages>,
+}
+
+impl Parts {
+    fn new(ingest: Ingest, accepter: Accepter, runtime: MainRuntime) -> Self {
+        let Ingest { account, settings, .. } = ingest;
+        let webhooks = Webhooks {
+            gate: WebhookGate { app_id: account.app_id.clone(), secrets: ingest.secrets },
+            accepter: accepter.clone(),
+            default_inbox: account.default_inbox,
+            body_timeout: settings.body_timeout,
+        };
+        let pages = Pages::new(ingest.ops, runtime.clone());
+        let admin = Admin {
+            account,
+            store: ingest.store,
+            outbox: ingest.outbox,
+            guard: ingest.guard,
+            roster: ingest.roster,
+            platform: ingest.platform,
+            targets: ingest.targets,
+            tokens: ingest.admin_tokens,
+            policy: ingest.policy,
+            doorbell: ingest.doorbell,
+            body_timeout: settings.body_timeout,
+            runtime,
+        };
+        Self {
+            webhooks: Data::new(webhooks),
+            admin: Data::new(admin),
+            accepter: Data::new(accepter),
+            pages: Data::new(pages),
+        }
+    }
+
+    /// The webhooks, and with `everything` what operators ask for beside them.
+    fn public(self, everything: bool) -> impl Fn(&mut ServiceConfig) + Clone + Send + 'static {
+        move |config| {
+            config.app_data(self.webhooks.clone());
+            index_route(config);
+            webhooks::routes(config);
+            if everything {
+                self.add_operators(config);
+            }
+        }
+    }
+
+    /// What operators, probes and scrapes ask for.
+    fn operators(self) -> impl Fn(&mut ServiceConfig) + Clone + Send + 'static {
+        move |config| {
+            index_route(config);
+            self.add_operators(config);
+        }
+    }
+
+    fn add_operators(&self, config: &mut ServiceConfig) {
+        config.app_data(self.admin.clone()).app_data(self.accepter.clone()).app_data(self.pages.clone());
         agents::routes(config);
-        conversations::routes(config);
+        api::routes(config);
         admin::routes(config);
         ops::routes(config);
     }
 }
 
+fn index_route(config: &mut ServiceConfig) {
+    config.service(web::resource("/").route(web::get().to(index)).default_service(answer::only("GET")));
+}
+
 #[derive(Serialize)]
 struct Index {
     name: &'static str,
-    endpoints: [&'static str; 10],
+    endpoints: [&'static str; 12],
 }
 
 async fn index() -> HttpResponse {
@@ -218,6 +308,8 @@ async fn index() -> HttpResponse {
             "GET /agents",
             "GET /api/v1/conversations",
             "GET /api/v1/conversations/{room}",
+            "/api/v1/accounts/{account}/…",
+            "GET /api/v1/openapi.json",
             "POST /set-webhook",
             "GET /livez",
             "GET /readyz",

@@ -8,7 +8,7 @@ use actix_web::{
         StatusCode,
         header::{self, HeaderValue},
     },
-    web::{self, Bytes, Data, Payload, ServiceConfig},
+    web::{self, Data, Payload, ServiceConfig},
 };
 use sebastian_core::{EventKind, InboxId, NewEvent};
 use sebastian_platform::{
@@ -20,13 +20,11 @@ use serde::Serialize;
 use crate::{
     accept::{Accepter, NotAccepted},
     answer,
+    body::{self, NoBody},
     gate::WebhookGate,
     metrics,
     targets::verb,
 };
-
-/// The largest body read. Known payloads stay below 8 kB; Standard Webhooks asks senders to stay below 20 kB.
-const BODY_BYTES_MAX: usize = 256 * 1024;
 
 /// When a refused sender may try again: longer than a commit, shorter than any sender's patience.
 const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("2");
@@ -52,14 +50,8 @@ enum Refused {
     NotFound,
     #[error("the webhook secret is missing or wrong")]
     Unauthorized,
-    #[error("the body must not be compressed")]
-    Encoded,
-    #[error("the body is larger than {BODY_BYTES_MAX} bytes")]
-    TooLarge,
-    #[error("the body did not arrive in time")]
-    Slow,
-    #[error("the body did not arrive whole")]
-    Broken,
+    #[error(transparent)]
+    Body(#[from] NoBody),
     #[error(transparent)]
     Webhook(#[from] WebhookError),
     #[error(transparent)]
@@ -120,7 +112,7 @@ impl Webhooks {
         payload: Payload,
     ) -> Result<(), Refused> {
         self.check_secret(form, request).await?;
-        let body = self.read(request, payload).await?;
+        let body = body::read(request, payload, self.body_timeout).await?;
         let event = self.parse(hook, &body)?;
         Ok(self.accepter.accept(event).await?)
     }
@@ -131,25 +123,6 @@ impl Webhooks {
             Form::Plain => Err(Refused::Unauthorized),
             Form::Path if self.gate.opens_path(request).await => Ok(()),
             Form::Path => Err(Refused::NotFound),
-        }
-    }
-
-    /// Reads the body within the limits of size and time. actix bounds the head's time and nothing of the body's.
-    async fn read(&self, request: &HttpRequest, payload: Payload) -> Result<Bytes, Refused> {
-        let encoding = request.headers().get(header::CONTENT_ENCODING);
-        if encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
-            return Err(Refused::Encoded);
-        }
-        let length = request.headers().get(header::CONTENT_LENGTH);
-        let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-        if length.is_some_and(|length| length > BODY_BYTES_MAX as u64) {
-            return Err(Refused::TooLarge);
-        }
-        match tokio::time::timeout(self.body_timeout, payload.to_bytes_limited(BODY_BYTES_MAX)).await {
-            Ok(Ok(Ok(body))) => Ok(body),
-            Ok(Ok(Err(_))) => Err(Refused::Broken),
-            Ok(Err(_)) => Err(Refused::TooLarge),
-            Err(_) => Err(Refused::Slow),
         }
     }
 
@@ -172,8 +145,8 @@ impl Refused {
     fn label(&self) -> &'static str {
         match self {
             Self::NotFound | Self::Unauthorized => "bad_secret",
-            Self::Encoded | Self::TooLarge => "bad_body",
-            Self::Slow | Self::Broken => "broken_body",
+            Self::Body(NoBody::Encoded | NoBody::TooLarge) => "bad_body",
+            Self::Body(NoBody::Slow | NoBody::Broken) => "broken_body",
             Self::Webhook(WebhookError::NotOurs) => "not_ours",
             Self::Webhook(_) => "invalid",
             Self::NotAccepted(NotAccepted::Full) => "overloaded",
@@ -185,10 +158,8 @@ impl Refused {
         match self {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::Encoded => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Slow => StatusCode::REQUEST_TIMEOUT,
-            Self::Broken | Self::Webhook(WebhookError::NotJson) => StatusCode::BAD_REQUEST,
+            Self::Body(no_body) => no_body.status(),
+            Self::Webhook(WebhookError::NotJson) => StatusCode::BAD_REQUEST,
             Self::Webhook(WebhookError::NotOurs) => StatusCode::FORBIDDEN,
             Self::Webhook(
                 WebhookError::Missing(_) | WebhookError::Invalid(..) | WebhookError::NotResolved,
@@ -204,14 +175,7 @@ impl Refused {
                 response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_S);
             }
             // The rest of the body is not worth reading.
-            Self::NotFound
-            | Self::Unauthorized
-            | Self::Encoded
-            | Self::TooLarge
-            | Self::Slow
-            | Self::Broken => {
-                response.head_mut().set_connection_type(actix_web::http::ConnectionType::Close);
-            }
+            Self::NotFound | Self::Unauthorized | Self::Body(_) => body::leave_unread(&mut response),
             Self::Webhook(_) => {}
         }
         response

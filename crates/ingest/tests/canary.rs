@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::{
-    desk::{APP, SECRET, Setup, TOKEN, allocation, fixtures, logs, secret},
+    desk::{APP, SECRET, Setup, TOKEN, allocation, fixtures, logs, token},
     doubles::Fate,
 };
 
@@ -44,7 +44,7 @@ fn collect(value: &Value, is_private: bool, found: &mut BTreeSet<String>) {
 
 #[tokio::test]
 async fn neither_answers_nor_logs_hold_personal_data_or_secrets() {
-    let desk = Setup { admin_token: Some(secret(TOKEN)), ..Setup::with_secret() }.start();
+    let desk = Setup { admin_tokens: vec![token(TOKEN)], ..Setup::with_secret() }.start();
     let mut private: BTreeSet<String> = [SECRET, TOKEN].map(str::to_owned).into();
     let mut answers = String::new();
     for (name, body) in fixtures("webhook.") {

@@ -3,15 +3,15 @@
 use std::{sync::Arc, time::Duration};
 
 use sebastian_core::{
-    Agent, AgentId, EventKind, InboxId, NewEvent, Policy, Presence, Role, RoomId, Roster, Settlement, Source,
-    Verdict, decide,
+    Agent, AgentId, EventKind, Hints, InboxId, NewEvent, Policy, Presence, Role, RoomId, Roster, Settlement,
+    Source, Verdict, decide,
 };
 use sebastian_roster::RosterCache;
-use sebastian_store::{Attempt, Decide, PauseReason, Reservation, Store};
+use sebastian_store::{Attempt, AuditEntry, Decide, PauseReason, Reservation, Store};
 use serde_json::{Value, json};
 
 use crate::{
-    desk::{ACCOUNT, Desk, Setup, TOKEN, error_of, secret},
+    desk::{ACCOUNT, APP, Desk, Setup, TOKEN, error_of, token},
     doubles::Fate,
 };
 
@@ -61,7 +61,7 @@ impl Desk {
     }
 
     async fn accept(&self, rooms: &[&str], inbox: InboxId) {
-        let kind = EventKind::Allocate { inbox: Some(inbox), latest_service: None };
+        let kind = EventKind::Allocate { inbox: Some(inbox), latest_service: None, hints: Hints::default() };
         let event = |id: &&str| NewEvent { room: room(id), kind: kind.clone(), source: Source::Webhook };
         let events: Vec<NewEvent> = rooms.iter().map(event).collect();
         self.ledger.inner.accept(ACCOUNT, &events).await.unwrap();
@@ -75,7 +75,14 @@ impl Desk {
 
     async fn reserve(&self, limit: u32) -> Vec<Reservation> {
         let (policy, roster) = (Policy::default(), self.roster(crew()).await);
-        let request = Decide { account: ACCOUNT, roster, answers: Arc::default(), policy: &policy, limit };
+        let request = Decide {
+            account: ACCOUNT,
+            roster,
+            answers: Arc::default(),
+            policy: &policy,
+            limit,
+            record: true,
+        };
         let rule = |snapshot: &_, now| decide(snapshot, &policy, now);
         self.ledger.inner.decide(&request, &rule).await.unwrap().reserved
     }
@@ -152,6 +159,7 @@ async fn a_row_tells_everything_the_ledger_knows() {
     }
     let expected = json!({
         "id": 1, "room": "1", "inbox": 7, "origin": "event", "state": "resolved", "agent": 1,
+        "team": null, "labels": [], "priority": null, "language": null, "status": "open", "snoozed_until": null,
         "position": 1, "place": null, "opened_at": time("opened_at"),
         "last_activity_at": time("last_activity_at"), "assigned_at": time("assigned_at"),
         "deadline_at": null, "parked_until": null, "park_reason": null, "closed_at": time("closed_at"),
@@ -204,16 +212,16 @@ async fn one_that_waits_is_explained_agent_by_agent() {
 
     assert_eq!((&one["state"], &one["place"]), (&json!("waiting"), &json!(2)));
     let explain = &one["explain"];
-    let told = "waiting 2 min, place 2; Ayu is full (3/3), Bima is offline, Citra is not in its inbox";
+    let told = "waiting 2 min, position 2; Ayu is full (3/3), Bima is offline, Citra is not in its inbox";
     assert_eq!(explain["sentence"], told);
-    let agent = |id, name, presence, load, reason| {
+    let agent = |id, name, presence, load, reason, detail| {
         json!({ "id": id, "name": name, "role": "agent", "presence": presence, "load": load, "capacity": 3,
-                "reason": reason })
+                "weight": 1, "rate": null, "reason": reason, "detail": detail })
     };
     let agents = json!([
-        agent(1, "Ayu", "online", 3, "full"),
-        agent(2, "Bima", "offline", 0, "presence"),
-        agent(3, "Citra", "online", 0, "not_in_inbox"),
+        agent(1, "Ayu", "online", 3, "full", "is full (3/3)"),
+        agent(2, "Bima", "offline", 0, "presence", "is offline"),
+        agent(3, "Citra", "online", 0, "not_in_inbox", "is not in its inbox"),
     ]);
     assert_eq!((&explain["agents"], &explain["pause"]), (&agents, &Value::Null));
     assert_eq!(explain["roster"]["stale"], false);
@@ -227,12 +235,86 @@ async fn one_that_waits_is_explained_agent_by_agent() {
 }
 
 #[tokio::test]
+async fn an_explanation_alone_has_the_position_the_rules_and_the_decision() {
+    let desk = a_full_desk().await;
+    desk.publish(crew()).await;
+
+    let waiting = desk.answer(&format!("{LIST}/6/explain")).await;
+    assert_eq!(
+        (&waiting["room"], &waiting["state"], &waiting["position"]),
+        (&json!("6"), &json!("waiting"), &json!(2))
+    );
+    let rules = json!({ "version": 0, "policy": null, "strategy": "balanced", "order": "earliest_created" });
+    assert_eq!(
+        (&waiting["rules"], &waiting["hold"], &waiting["decision"]),
+        (&rules, &Value::Null, &Value::Null)
+    );
+
+    let served = desk.answer(&format!("{LIST}/2/explain")).await;
+    let told = served["sentence"].as_str().unwrap();
+    let why = "the only one who could take it (1/3); Bima was offline, Citra was not in its inbox; under the account's own policy";
+    assert!(told.starts_with("assigned to Ayu since 20") && told.ends_with(why), "{told}");
+    let decision = &served["decision"];
+    assert_eq!(
+        (&decision["chosen"], &decision["policy_version"], &decision["differs"]),
+        (&json!(1), &json!(0), &Value::Null)
+    );
+    assert!(decision["waited_ms"].is_u64() && decision["at"].as_str().unwrap().ends_with('Z'), "{decision}");
+    assert_eq!(decision["key"]["strategy"], "balanced");
+    assert_eq!(decision["candidates"][1]["reason"], "presence");
+    assert_eq!(decision["candidates"][1]["detail"], "was offline");
+
+    desk.ledger
+        .inner
+        .amend(ACCOUNT, "test", &mut |rules, _| {
+            rules.inboxes.entry(SALES).or_default().manual = true;
+            let after = Some(json!({ "manual": true }));
+            vec![AuditEntry {
+                action: "update",
+                resource: "inbox",
+                id: SALES.to_string(),
+                before: None,
+                after,
+            }]
+        })
+        .await
+        .unwrap();
+    let held = desk.answer(&format!("{LIST}/6/explain")).await;
+    let hold =
+        json!({ "reason": "inbox_manual", "detail": "automatic assignment is switched off for inbox 7" });
+    assert_eq!((&held["hold"], &held["rules"]["version"]), (&hold, &json!(1)));
+}
+
+#[tokio::test]
+async fn the_same_is_told_below_the_account_by_number_and_by_name() {
+    let desk = a_full_desk().await;
+    desk.publish(crew()).await;
+    for account in ["1", APP] {
+        let below = format!("/api/v1/accounts/{account}/conversations");
+        assert_eq!(desk.answer(&below).await["conversations"].as_array().unwrap().len(), 6);
+        assert_eq!(desk.answer(&format!("{below}/6")).await["explain"]["position"], 2);
+        assert_eq!(desk.answer(&format!("{below}/6/explain")).await["position"], 2);
+        assert_eq!(desk.post(&format!("{below}/6/explain")).send().await.unwrap().status(), 405);
+        let patched = desk
+            .client
+            .patch(format!("http://{}{below}/6", desk.address))
+            .json(&json!({ "priority": "high" }));
+        assert_eq!(patched.send().await.unwrap().status(), 202);
+    }
+    let (status, told) = desk.refusal("/api/v1/accounts/2/conversations/6/explain").await;
+    assert_eq!((status, told.as_str()), (404, "Resource could not be found"));
+}
+
+#[tokio::test]
 async fn an_explanation_says_when_the_roster_is_missing_or_old() {
     let desk = a_full_desk().await;
     let missing = desk.explained("4").await;
     assert_eq!((&missing["roster"], &missing["agents"]), (&Value::Null, &json!([])));
     let told = missing["sentence"].as_str().unwrap();
-    assert!(told.ends_with("place 1; there is no roster: a worker has to poll the platform first"), "{told}");
+    assert!(
+        told.ends_with("position 1; there is no roster: a worker has to poll the platform first"),
+        "{told}"
+    );
 
     desk.publish(crew()).await;
     desk.ledger.pass(Duration::from_secs(300));
@@ -298,11 +380,13 @@ async fn one_that_waits_no_more_is_explained_by_its_state() {
         resolved.starts_with("resolved at 20") && resolved.contains(", served by Ayu since"),
         "{resolved}"
     );
-    assert_eq!(sentence("4").await, "reserved for Ayu: the platform is being told");
+    let reserved = sentence("4").await;
+    let told = "reserved for Ayu: the platform is being told; given to Ayu after ";
+    assert!(reserved.starts_with(told), "{reserved}");
     // The newest conversation of a room is the one that counts.
     desk.accept(&["1"], SALES).await;
     assert_eq!(desk.reserve(0).await, []);
-    assert!(sentence("1").await.starts_with("waiting 0 s, place 2; "), "{}", sentence("1").await);
+    assert!(sentence("1").await.starts_with("waiting 0 s, position 2; "), "{}", sentence("1").await);
 }
 
 #[tokio::test]
@@ -316,7 +400,7 @@ async fn without_the_ledger_there_is_no_answer() {
 
 #[tokio::test]
 async fn conversations_are_shown_to_the_admin_token_or_to_this_machine_only() {
-    let with_token = Setup { admin_token: Some(secret(TOKEN)), ..Setup::default() }.start();
+    let with_token = Setup { admin_tokens: vec![token(TOKEN)], ..Setup::default() }.start();
     let without = Setup::default().start();
     // What is asked for is looked at only after who asks.
     for path in [LIST, "/api/v1/conversations/1", "/api/v1/conversations?state=open"] {

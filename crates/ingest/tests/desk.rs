@@ -8,10 +8,14 @@ use std::{
 
 use async_trait::async_trait;
 use reqwest::{Client, RequestBuilder, Response};
-use sebastian_core::{AccountId, Agent, AgentId, InboxId, Policy, RoomId};
-use sebastian_ingest::{Account, Check, Ingest, Ops, Secret, Settings, Targets, bind, serve};
+use sebastian_core::{AccountId, Agent, AgentId, InboxId, Policy, RoomId, Timing};
+use sebastian_courier::Guard;
+use sebastian_ingest::{
+    Account, AdminToken, Check, Ingest, Listeners, Ops, Scope, Secret, Settings, Targets, bind, serve,
+};
 use sebastian_platform::{Platform, PlatformError, Room, RoomStatus, Webhook, WebhookUrls};
 use sebastian_roster::InProcessRosterCache;
+use sebastian_store::MemoryStore;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -26,32 +30,43 @@ pub const TOKEN: &str = "CANARY-admin-token-88ab";
 
 pub struct Setup {
     pub secrets: Vec<Secret>,
-    pub admin_token: Option<Secret>,
+    pub admin_tokens: Vec<AdminToken>,
     pub base_url: Option<&'static str>,
     pub default_inbox: Option<InboxId>,
     pub bell: Bell,
     pub settings: Settings,
     pub platform: Hooks,
+    pub policy: Policy,
+    /// Whether operators have a listener of their own.
+    pub is_apart: bool,
+    /// Whether subscribers may be at private addresses.
+    pub allow_private: bool,
 }
 
 impl Default for Setup {
     fn default() -> Self {
         Self {
             secrets: Vec::new(),
-            admin_token: None,
+            admin_tokens: Vec::new(),
             base_url: Some("https://desk.example"),
             default_inbox: None,
             bell: Bell::Rings,
             settings: Settings { workers: 2, ..Settings::default() },
             platform: Hooks::default(),
+            policy: Policy::default(),
+            is_apart: false,
+            allow_private: true,
         }
     }
 }
 
 pub struct Desk {
     pub address: SocketAddr,
+    /// Where operators are answered.
+    pub admin_address: SocketAddr,
     pub client: Client,
     pub ledger: Arc<Ledger>,
+    pub outbox: Arc<MemoryStore>,
     pub bells: Arc<Bells>,
     pub cache: InProcessRosterCache,
     pub platform: Arc<Hooks>,
@@ -61,6 +76,11 @@ pub struct Desk {
 
 pub fn secret(text: &str) -> Secret {
     Secret::new(text.to_owned().into()).unwrap()
+}
+
+/// A token that opens everything, by the name of `desk`.
+pub fn token(text: &str) -> AdminToken {
+    AdminToken::new("desk", &text.to_owned().into(), Scope::Operate).unwrap()
 }
 
 impl Setup {
@@ -79,23 +99,28 @@ impl Setup {
             Check::ledger("postgres", ledger.clone()),
             Check::roster_cache("redis", Arc::new(cache.clone())),
         ];
+        let outbox = Arc::new(MemoryStore::new(Timing::default()));
         let ingest = Ingest {
             account: Account { id: ACCOUNT, app_id: APP.to_owned(), default_inbox: self.default_inbox },
             store: ledger.clone(),
+            outbox: outbox.clone(),
+            guard: Guard::new(self.allow_private),
             doorbell: bells.clone(),
             roster: Arc::new(cache.clone()),
             platform: platform.clone(),
             secrets: self.secrets,
-            admin_token: self.admin_token,
+            admin_tokens: self.admin_tokens,
             targets,
-            policy: Policy::default(),
+            policy: self.policy,
             ops: Ops { checks, metrics: Arc::new(|| "sebastian_test 1\n".to_owned()) },
             settings: self.settings,
         };
         let stop = CancellationToken::new();
-        let serving = tokio::spawn(serve(listener, ingest, stop.clone()));
+        let admin = self.is_apart.then(|| bind(([127, 0, 0, 1], 0).into()).unwrap());
+        let admin_address = admin.as_ref().map_or(address, |listener| listener.local_addr().unwrap());
+        let serving = tokio::spawn(serve(Listeners { public: listener, admin }, ingest, stop.clone()));
         let client = Client::builder().no_proxy().build().unwrap();
-        Desk { address, client, ledger, bells, cache, platform, stop, serving }
+        Desk { address, admin_address, client, ledger, outbox, bells, cache, platform, stop, serving }
     }
 }
 
@@ -247,7 +272,11 @@ impl Platform for Hooks {
         unreachable!()
     }
 
-    async fn assign(&self, _: &RoomId, _: AgentId) -> Result<(), PlatformError> {
+    async fn assign(&self, _: &RoomId, _: AgentId, _: Option<AgentId>) -> Result<(), PlatformError> {
+        unreachable!()
+    }
+
+    async fn propose(&self, _: &RoomId) -> Result<Option<AgentId>, PlatformError> {
         unreachable!()
     }
 

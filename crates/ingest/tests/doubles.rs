@@ -11,13 +11,13 @@ use std::{
 
 use async_trait::async_trait;
 use sebastian_core::{
-    AccountId, Adopted, AgentId, AgentLoad, Conversation, ConversationId, Listing, NewEvent, RoomId, Seen,
-    Seq, Settled, Settlement, Timestamp, Timing,
+    AccountId, Adopted, AgentId, AgentLoad, Conversation, ConversationId, Listing, NewEvent, Policy, RoomId,
+    Rulebook, Seen, Seq, Settled, Settlement, Timestamp, Timing,
 };
 use sebastian_roster::{Doorbell, DoorbellError, WakeReason, WakeUp};
 use sebastian_store::{
-    Attempt, Counts, Decide, DecideRule, Decided, MemoryStore, Page, PauseReason, Reservation, Selection,
-    Store, StoreError, Suspect,
+    Amendment, Attempt, Audited, Counts, Decide, DecideRule, Decided, Facts, Keep, MemoryStore, Page,
+    PauseReason, Recorded, Reservation, Selection, Store, StoreError, Suspect,
 };
 use tokio::sync::watch;
 
@@ -219,7 +219,66 @@ impl Store for Ledger {
         unreachable!("{NOT_OURS}")
     }
 
-    async fn purge(&self, _: AccountId, _: Duration, _: u32) -> Result<u64, StoreError> {
+    async fn put_back(&self, _: AccountId, _: &[(ConversationId, AgentId)]) -> Result<u32, StoreError> {
+        unreachable!("{NOT_OURS}")
+    }
+
+    async fn facts(
+        &self,
+        account: AccountId,
+        polled_at: Timestamp,
+        policy: &Policy,
+    ) -> Result<Facts, StoreError> {
+        self.check()?;
+        let facts = self.inner.facts(account, polled_at, policy).await?;
+        Ok(Facts { loads: self.loads(account, polled_at).await?, ..facts })
+    }
+
+    async fn rulebook(&self, account: AccountId) -> Result<Arc<Rulebook>, StoreError> {
+        self.check()?;
+        self.inner.rulebook(account).await
+    }
+
+    async fn rulebook_at(
+        &self,
+        account: AccountId,
+        version: u64,
+    ) -> Result<Option<Arc<Rulebook>>, StoreError> {
+        self.check()?;
+        self.inner.rulebook_at(account, version).await
+    }
+
+    async fn amend(
+        &self,
+        account: AccountId,
+        who: &str,
+        change: Amendment<'_>,
+    ) -> Result<Arc<Rulebook>, StoreError> {
+        self.check()?;
+        self.inner.amend(account, who, change).await
+    }
+
+    async fn audit(
+        &self,
+        account: AccountId,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<Audited>, StoreError> {
+        self.check()?;
+        self.inner.audit(account, before, limit).await
+    }
+
+    async fn decisions(
+        &self,
+        account: AccountId,
+        id: ConversationId,
+        limit: u32,
+    ) -> Result<Vec<Recorded>, StoreError> {
+        self.check()?;
+        self.inner.decisions(account, id, limit).await
+    }
+
+    async fn purge(&self, _: AccountId, _: Keep, _: u32) -> Result<u64, StoreError> {
         unreachable!("{NOT_OURS}")
     }
 }

@@ -1,6 +1,7 @@
 //! The ingest over real HTTP.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod api;
 mod canary;
 mod conversations;
 mod desk;
@@ -8,4 +9,5 @@ mod doubles;
 mod limits;
 mod pages;
 mod set_webhook;
+mod subscriptions;
 mod webhooks;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    desk::{ACCOUNT, Desk, Setup, TOKEN, error_of, secret},
+    desk::{ACCOUNT, Desk, Setup, TOKEN, error_of, token},
     doubles::Fate,
 };
 
@@ -64,7 +64,7 @@ async fn agents_without_a_roster_or_a_ledger_are_503_and_say_why() {
 
 #[tokio::test]
 async fn agents_are_shown_to_the_admin_token_or_to_this_machine_only() {
-    let desk = Setup { admin_token: Some(secret(TOKEN)), ..Setup::default() }.start();
+    let desk = Setup { admin_tokens: vec![token(TOKEN)], ..Setup::default() }.start();
     publish(&desk).await;
     let stranger = desk.get("/agents").bearer_auth("wrong").send().await.unwrap();
     assert_eq!(

@@ -2,7 +2,7 @@ use sebastian_ingest::{Before, HookOutcome, Report, SetWebhookError, Targets, se
 use sebastian_platform::Webhook;
 use serde_json::{Value, json};
 
-use crate::desk::{APP, Hooks, Manner, SECRET, Setup, TOKEN, error_of, secret};
+use crate::desk::{APP, Hooks, Manner, SECRET, Setup, TOKEN, error_of, secret, token};
 
 const MASKED: [&str; 2] = [
     "https://desk.example/webhooks/sbsti-7q2mzk4c1d9xw0a/***/resolve",
@@ -81,7 +81,7 @@ async fn a_platform_that_refuses_or_forgets_is_an_error_with_advice() {
 
 #[tokio::test]
 async fn over_http_it_takes_the_admin_token() {
-    let setup = Setup { admin_token: Some(secret(TOKEN)), ..Setup::with_secret() };
+    let setup = Setup { admin_tokens: vec![token(TOKEN)], ..Setup::with_secret() };
     let desk = setup.start();
     for stranger in [desk.post("/set-webhook"), desk.post("/set-webhook").bearer_auth("wrong")] {
         let response = stranger.send().await.unwrap();

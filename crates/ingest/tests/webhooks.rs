@@ -90,7 +90,7 @@ async fn an_allocation_without_a_channel_gets_the_configured_inbox_and_no_other_
     desk.status_of(ALLOCATE, fixture("webhook.allocation.wa.new_session.with_candidate")).await;
     let inboxes = desk.ledger.stored().into_iter().map(|event| match event.kind {
         EventKind::Allocate { inbox, .. } => inbox,
-        EventKind::Resolve { .. } => None,
+        EventKind::Resolve { .. } | EventKind::Update(_) => None,
     });
     assert_eq!(inboxes.collect::<Vec<_>>(), [Some(InboxId(7)), Some(InboxId(88_121))]);
 }
