@@ -6,7 +6,11 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, error::ErrorKind
 
 use sebastian_core::RoomId;
 
-use crate::{demo::Demo, simulate::Simulate};
+use crate::{
+    demo::Demo,
+    operate::{Form, Pause, Policies, Queue, Resume},
+    simulate::Simulate,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -16,7 +20,10 @@ Examples:
   sebastian -e all                     both in one process
   sebastian check-config               what is in force, where it comes from, what is wrong
   sebastian set-webhook --dry-run      what would change at the platform
-  sebastian explain 470110007          why this room's chat stands where it stands
+  sebastian explain 470110007          why this room's chat stands where it stands, or went to whom it went
+  sebastian queue                      what waits, queue by queue, and why
+  sebastian policies list              how inboxes are dealt; set, link and unlink change it
+  sebastian pause --agent 7 --for 2h   give an agent nothing for a while; resume ends it
 
 config.example.yml lists every setting with its default. The environment overrides the file: there, listen.port is
 SEBASTIAN__LISTEN__PORT. Exit codes: 0 stopped as asked, 1 failed, 2 wrong usage or settings, 130 stopped at once by a
@@ -98,12 +105,29 @@ pub enum Command {
     },
     /// Show every setting in force and where it comes from, or what is wrong; connects to nothing.
     CheckConfig,
-    /// Tell why a room's chat stands where it stands: its place in line, or each agent and why not.
+    /// Tell why a room's chat waits, with its position and each agent, or why it went to whom it went.
     Explain {
         /// The platform's id of the room.
         #[arg(value_parser = RoomId::parse)]
         room: RoomId,
+        /// How to print it.
+        #[command(flatten)]
+        form: Form,
     },
+    /// Show, make, change and link assignment policies: how the chats of an inbox are dealt.
+    Policies(Policies),
+    /// Show every agent: presence, load and capacity, pause, leave.
+    Agents {
+        /// How to print it.
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Show what waits, queue by queue: how long, in which order, and why.
+    Queue(Queue),
+    /// Give an agent, an inbox or the whole account no new chats for a while.
+    Pause(Pause),
+    /// End such a pause.
+    Resume(Resume),
     /// Play a busy hour of a simulated desk, live, and check every promise; needs nothing.
     Demo(Demo),
     /// Serve a simulated Qiscus, to try the processes by hand.

@@ -10,6 +10,7 @@ use crate::{
     config::{Loaded, Problem, Shown},
     explain,
     failure::Failure,
+    operate::{self, Form, Pause, Policies, Queue, Resume},
 };
 
 /// Brings the ledger's schema up to date and prints what was done.
@@ -32,8 +33,38 @@ pub(crate) async fn set_webhook(loaded: &Loaded, dry_run: bool) -> Result<(), Fa
 }
 
 /// Prints why the room's conversation stands where it stands.
-pub(crate) async fn explain(loaded: &Loaded, room: &RoomId) -> Result<(), Failure> {
-    print(&explain::explain(loaded, room).await?);
+pub(crate) async fn explain(loaded: &Loaded, room: &RoomId, form: Form) -> Result<(), Failure> {
+    print(&explain::explain(loaded, room, form).await?);
+    Ok(())
+}
+
+/// Shows or changes assignment policies.
+pub(crate) async fn policies(loaded: &Loaded, asked: Policies) -> Result<(), Failure> {
+    print(&operate::policies(loaded, asked).await?);
+    Ok(())
+}
+
+/// Prints every agent.
+pub(crate) async fn agents(loaded: &Loaded, form: Form) -> Result<(), Failure> {
+    print(&operate::agents(loaded, form).await?);
+    Ok(())
+}
+
+/// Prints what waits.
+pub(crate) async fn queue(loaded: &Loaded, asked: Queue) -> Result<(), Failure> {
+    print(&operate::queue(loaded, asked).await?);
+    Ok(())
+}
+
+/// Pauses an agent, an inbox or the account.
+pub(crate) async fn pause(loaded: &Loaded, asked: Pause) -> Result<(), Failure> {
+    print(&operate::pause(loaded, asked).await?);
+    Ok(())
+}
+
+/// Ends a pause.
+pub(crate) async fn resume(loaded: &Loaded, asked: Resume) -> Result<(), Failure> {
+    print(&operate::resume(loaded, asked).await?);
     Ok(())
 }
 

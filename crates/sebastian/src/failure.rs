@@ -3,7 +3,9 @@
 use std::{error::Error, io, net::SocketAddr};
 
 use metrics_exporter_prometheus::BuildError;
-use sebastian_ingest::{NotExplained, SetWebhookError};
+use sebastian_core::NoRoster;
+use sebastian_courier::CourierError;
+use sebastian_ingest::{NotDone, NotExplained, SetWebhookError};
 use sebastian_store::StoreError;
 use sebastian_worker::WorkerError;
 
@@ -33,6 +35,9 @@ pub enum Failure {
     /// The worker broke down.
     #[error("the worker failed")]
     Worker(#[from] WorkerError),
+    /// The courier broke down.
+    #[error("the courier of events failed")]
+    Courier(#[from] CourierError),
     /// A part of the process ended though nobody asked it to.
     #[error("the {0} ended without being asked to")]
     EndedEarly(&'static str),
@@ -42,6 +47,18 @@ pub enum Failure {
     /// Nothing can be said of a room.
     #[error(transparent)]
     Explain(#[from] NotExplained),
+    /// What an operator asked for was not done.
+    #[error(transparent)]
+    Operate(#[from] NotDone),
+    /// What an operator typed cannot be meant.
+    #[error(transparent)]
+    Usage(#[from] Usage),
+    /// Nobody can tell who the agents are.
+    #[error("{}", match .0 {
+        NoRoster::Missing => "there is no roster: a worker has to poll the platform first",
+        NoRoster::Unreachable => "the roster cache does not answer, so who is there is unknown",
+    })]
+    NoRoster(NoRoster),
     /// Metrics could not be set up.
     #[error("metrics cannot be collected")]
     Metrics(#[from] BuildError),
@@ -51,12 +68,18 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// 2 when settings have to be changed, so that supervisors can tell it from what a restart may cure; else 1.
+    /// 2 when settings or the command have to be changed, so that supervisors can tell it from what a restart may
+    /// cure; else 1.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
-        if matches!(self, Self::Settings(_)) { 2 } else { 1 }
+        if matches!(self, Self::Settings(_) | Self::Usage(_)) { 2 } else { 1 }
     }
 }
+
+/// What is wrong with a command's words.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
 
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {

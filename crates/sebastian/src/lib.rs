@@ -7,6 +7,7 @@ pub mod config;
 mod demo;
 mod explain;
 mod failure;
+mod operate;
 mod simulate;
 pub mod telemetry;
 
@@ -63,7 +64,12 @@ async fn run_command(command: Command, settings: &Settings) -> ExitCode {
         Command::CheckConfig => {
             load().map_err(Failure::from).and_then(|loaded| commands::check_config(&loaded))
         }
-        Command::Explain { room } => async { commands::explain(&load()?, &room).await }.await,
+        Command::Explain { room, form } => async { commands::explain(&load()?, &room, form).await }.await,
+        Command::Policies(asked) => async { commands::policies(&load()?, asked).await }.await,
+        Command::Agents { form } => async { commands::agents(&load()?, form).await }.await,
+        Command::Queue(asked) => async { commands::queue(&load()?, asked).await }.await,
+        Command::Pause(asked) => async { commands::pause(&load()?, asked).await }.await,
+        Command::Resume(asked) => async { commands::resume(&load()?, asked).await }.await,
         Command::Simulate(arguments) => simulate::run(&arguments).await,
         Command::Demo(demo) => return demo::run(&demo).await.unwrap_or_else(|failure| complain(&failure)),
     };

@@ -56,6 +56,11 @@ fn help_teaches_by_example() {
         "set-webhook",
         "check-config",
         "explain",
+        "policies",
+        "agents",
+        "queue",
+        "pause",
+        "resume",
         "sebastian -e webhook",
         "sebastian set-webhook --dry-run",
         "config.example.yml",
@@ -65,6 +70,59 @@ fn help_teaches_by_example() {
         assert!(ran.out.contains(taught), "no {taught} in\n{}", ran.out);
     }
     assert!(ran.out.lines().all(|line| line.len() <= 120), "{}", ran.out);
+}
+
+#[test]
+fn the_help_of_what_operators_do_teaches_by_example() {
+    for (command, taught) in [
+        (&["policies"][..], &["sebastian policies link 88121 3", "the very next"][..]),
+        (
+            &["policies", "set"],
+            &["assignment_order", "round_robin", "null takes a limit away", "priority_boost"],
+        ),
+        (
+            &["pause"],
+            &[
+                "--agent",
+                "--inbox",
+                "--for <SPAN>",
+                "--until <TIME>",
+                "--reason",
+                "sebastian resume --agent 7",
+            ],
+        ),
+        (&["queue"], &["--first <N>", "--json"]),
+        (&["agents"], &["--json"]),
+    ] {
+        let ran = run(&[command, &["--help"]].concat());
+        assert_eq!(ran.code, Some(0), "{}", ran.err);
+        for words in taught {
+            assert!(ran.out.contains(words), "no {words} in\n{}", ran.out);
+        }
+        assert!(ran.out.lines().all(|line| line.len() <= 120), "{}", ran.out);
+    }
+}
+
+#[test]
+fn words_of_an_operator_that_mean_nothing_end_with_code_2() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("config.yml"), COMPLETE).unwrap();
+    for (words, told) in [
+        (
+            &["policies", "set", "strategy=random"][..],
+            "strategy is no field of a policy; the fields are name, ",
+        ),
+        (&["policies", "set", "3"], "nothing to set: name a field and its value"),
+        (&["policies", "set", "Night"], "Night is neither a policy's number nor FIELD=VALUE"),
+        (&["policies", "show", "Night"], "is not a number above 0"),
+        (&["pause", "--for", "2"], "such as 30m, 2h or 1d12h"),
+        (&["pause", "--agent", "7", "--inbox", "8"], "cannot be used with"),
+        (&["pause", "--reassign"], "--agent"),
+    ] {
+        let ran = run_in(folder.path(), "sebastian", words);
+        assert_eq!((ran.code, ran.out.as_str()), (Some(2), ""), "{words:?}: {}", ran.err);
+        assert!(ran.err.contains(told), "{words:?}: {}", ran.err);
+    }
 }
 
 #[test]

@@ -8,7 +8,8 @@ use std::{
 };
 
 use sebastian::config::{Loaded, LogFormat, Origin, Problems, load_from};
-use sebastian_core::{InboxId, Policy, Role, Strategy, Timing};
+use sebastian_core::{InboxId, Order, Policy, Presence, Preset, Role, SlotRule, Strategy, Timing};
+use sebastian_ingest::Scope;
 use secrecy::ExposeSecret;
 
 pub const EXAMPLE: &str = include_str!("../../../config.example.yml");
@@ -206,6 +207,7 @@ worker: { listen: \"0.0.0.0:9000\", max_inflight: 5, sweep_ms: 200, reservation_
 poller: { interval_ms: 300, staleness_max_ms: 400 }
 reconcile: { interval_ms: 500, settle_window_ms: 1900 }
 policy: { strategy: round_robin }
+events: { waiting_too_long_s: 60, allow_private: true }
 log: { level: debug }";
     let config = load(text, &[]).unwrap().config;
     let ms = Duration::from_millis;
@@ -219,4 +221,107 @@ log: { level: debug }";
     assert_eq!((config.poll_interval, config.reconcile_interval), (ms(300), ms(500)));
     assert_eq!((config.policy.capacity, config.policy.staleness_max), (Some(12), ms(400)));
     assert_eq!((config.policy.strategy, config.log.level), (Strategy::RoundRobin, tracing::Level::DEBUG));
+    assert_eq!((config.events.waiting_too_long, config.events.allow_private), (ms(60_000), true));
+}
+
+#[test]
+fn a_preset_brings_its_own_defaults_and_each_can_be_set_differently() {
+    let policy = |text: &str| load(text, &[]).unwrap().config.policy;
+    for (name, preset) in sebastian_core::policy::PRESETS {
+        assert_eq!(policy(&format!("policy:\n  preset: {name}")), Policy::of(*preset), "{name}");
+    }
+    let text = "webhook: { max_current_customer: 4 }\n\
+                policy: { preset: chatwoot, strategy: platform, order: priority, fair_distribution_limit: 0, \
+                exclude_older_than_hours: 0, roles: [agent], presences: [online, away], reassign_strays: true, \
+                pending_holds_slot: true, snoozed_holds_slot: true }";
+    let expected = Policy {
+        strategy: Strategy::Platform,
+        order: Order::Priority,
+        capacity: Some(4),
+        fair_distribution: None,
+        exclude_older_than: None,
+        roles: vec![Role::Agent],
+        presences: vec![Presence::Online, Presence::Away],
+        reassigns_strays: true,
+        slots: SlotRule { pending_holds: true, snoozed_holds: true },
+        ..Policy::of(Preset::Chatwoot)
+    };
+    assert_eq!(policy(text), expected);
+}
+
+#[test]
+fn a_limit_without_a_window_has_an_hour_and_a_window_without_a_limit_is_refused() {
+    let fair = |text: &str| load(text, &[]).unwrap().config.policy.fair_distribution.unwrap();
+    let limited = fair("policy:\n  fair_distribution_limit: 5");
+    assert_eq!((limited.limit, limited.window), (5, Duration::from_secs(3_600)));
+    let theirs = fair("policy: { preset: chatwoot, fair_distribution_window_s: 60 }");
+    assert_eq!((theirs.limit, theirs.window), (5, Duration::from_secs(60)));
+    let alone = problems("policy:\n  fair_distribution_window_s: 60");
+    assert!(alone.contains("set both or neither"), "{alone}");
+}
+
+#[test]
+fn the_batch_limit_is_ours_or_chatwoots_variable() {
+    let limit = |environment: &[(&str, &str)]| load("", environment).unwrap().config.worker.batch_limit;
+    let (ours, theirs) = (("SEBASTIAN__POLICY__BATCH_LIMIT", "7"), ("AUTO_ASSIGNMENT_BULK_LIMIT", "9"));
+    assert_eq!((limit(&[]), limit(&[theirs]), limit(&[ours])), (256, 9, 7));
+    assert_eq!((limit(&[ours, theirs]), limit(&[theirs, ours])), (7, 7));
+    let loaded = load("", &[theirs]).unwrap();
+    let shown = loaded.shown.iter().find(|shown| shown.key == "policy.batch_limit").unwrap();
+    assert_eq!(shown.origin, Origin::Environment("AUTO_ASSIGNMENT_BULK_LIMIT".to_owned()));
+    assert!(load("", &[("AUTO_ASSIGNMENT_BULK_LIMIT", "many")]).is_err());
+}
+
+#[test]
+fn admin_tokens_have_names_and_scopes_and_are_never_shown() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "CANARY-from-a-file\n").unwrap();
+    let text = format!(
+        "admin:\n  listen: 127.0.0.1:3001\n  token: CANARY-first-token\n  tokens:\n    - name: board\n      token: \
+         CANARY-board-token\n    - {{ name: ci, token_file: {}, scope: operate }}",
+        file.path().display()
+    );
+    let loaded = load(&text, &[]).unwrap();
+    let admin = &loaded.config.admin;
+    assert_eq!(admin.listen, Some(([127, 0, 0, 1], 3001).into()));
+    let seen: Vec<_> =
+        admin.tokens.iter().map(|t| (t.name.as_str(), t.text.expose_secret(), t.scope)).collect();
+    let expected = [
+        ("admin", "CANARY-first-token", Scope::Operate),
+        ("board", "CANARY-board-token", Scope::Read),
+        ("ci", "CANARY-from-a-file", Scope::Operate),
+    ];
+    assert_eq!(seen, expected);
+    let shown = loaded.shown.iter().find(|shown| shown.key == "admin.tokens").unwrap();
+    assert_eq!(shown.value, "board (read), ci (operate)");
+    assert!(!format!("{:?} {:?}", loaded.config, loaded.shown).contains("CANARY"));
+
+    let variable = ("SEBASTIAN__ADMIN__TOKENS", "[{name: ci, token: sixteen-letters-0, scope: operate}]");
+    let inline = load("", &[variable]).unwrap().config.admin.tokens;
+    assert_eq!((inline[0].name.as_str(), inline[0].scope), ("ci", Scope::Operate));
+}
+
+#[test]
+fn admin_tokens_that_will_not_do_are_told_without_quoting_them() {
+    for (tokens, told) in [
+        ("[{name: a, token: CANARY-0123456789, scope: all}]", "a `scope` must be `read` or `operate`"),
+        ("[{name: a}]", "`a` needs one of `token` and `token_file`"),
+        ("[{token: CANARY-0123456789}]", "each has one"),
+        ("[{name: CANARY 01234567890}]", "a `name` is 1 to 64 of"),
+        ("[{name: a, tokken: CANARY-0123456789}]", "each has `name`, `token` or `token_file`, and `scope`"),
+        ("[{name: a, token: CANARY}]", "`admin.tokens: a` is shorter than 16 characters"),
+        ("[CANARY-0123456789]", "must be a list of `{name: …}`"),
+        ("CANARY-0123456789", "must be a list of `{name: …}`"),
+        (
+            "[{name: a, token: CANARY-0123456789}, {name: a, token: CANARY-9876543210}]",
+            "two admin tokens have the name `a`",
+        ),
+        (
+            "[{name: a, token: CANARY-0123456789}, {name: b, token: CANARY-0123456789}]",
+            "two admin tokens are the same text",
+        ),
+    ] {
+        let text = problems(&format!("admin:\n  tokens: {tokens}"));
+        assert!(text.contains(told) && !text.contains("CANARY"), "{text}");
+    }
 }

@@ -3,28 +3,30 @@
 use std::sync::Arc;
 
 use sebastian_core::{
-    AccountId, Agent, AgentId, EventKind, InboxId, NewEvent, Policy, Presence, Role, RoomId, Roster, Source,
-    Timing, decide,
+    AccountId, Agent, AgentId, EventKind, Hints, InboxId, NewEvent, Policy, Presence, Role, RoomId, Roster,
+    Source, Timing, decide,
 };
 use sebastian_roster::{RedisRosterCache, RedisServer, RosterCache};
 use sebastian_store::{Attempt, Decide, PostgresStore, Store};
 use sebastian_testkit::{Database, Redis};
+use serde_json::Value;
 
 use crate::processes::{Folder, SOON};
 
 const INBOX: InboxId = InboxId(88_121);
 
-struct Desk {
-    store: PostgresStore,
-    account: AccountId,
-    cache: RedisRosterCache,
-    folder: Folder,
+/// A ledger with an account, and a folder from which commands find it.
+pub struct Desk {
+    pub store: PostgresStore,
+    pub account: AccountId,
+    pub cache: RedisRosterCache,
+    pub folder: Folder,
     _database: Database,
-    _redis: Redis,
+    pub redis: Redis,
 }
 
 impl Desk {
-    async fn open() -> Self {
+    pub async fn open() -> Self {
         let (database, redis) = (Database::create().await, Redis::start().await);
         let store = PostgresStore::new(&database.url(), 2, Timing::default()).unwrap();
         store.migrate().await.unwrap();
@@ -37,10 +39,11 @@ impl Desk {
             redis.url(),
         );
         let (cache, folder) = (RedisRosterCache::new(&server), Folder::with(&config));
-        Self { store, account, cache, folder, _database: database, _redis: redis }
+        Self { store, account, cache, folder, _database: database, redis }
     }
 
-    async fn roster(&self) -> Roster {
+    /// Ayu is there and Bima is not.
+    pub async fn roster(&self) -> Roster {
         let agent = |id, name: &str, presence| Agent {
             id: AgentId(id),
             name: name.to_owned(),
@@ -56,29 +59,44 @@ impl Desk {
         Roster::new(1, self.store.now().await.unwrap(), agents)
     }
 
-    async fn accept(&self, rooms: &[&str]) {
-        let kind = EventKind::Allocate { inbox: Some(INBOX), latest_service: None };
+    pub async fn accept(&self, rooms: &[&str]) {
+        let kind = EventKind::Allocate { inbox: Some(INBOX), latest_service: None, hints: Hints::default() };
         let room = |id: &&str| RoomId::parse(id).unwrap();
         let event = |id| NewEvent { room: room(id), kind: kind.clone(), source: Source::Webhook };
         let events: Vec<NewEvent> = rooms.iter().map(event).collect();
         self.store.accept(self.account, &events).await.unwrap();
     }
 
-    /// Folds, and assigns as far as there is room.
-    async fn work(&self) {
+    /// Folds, and assigns as far as there is room and the rules allow. Returns the rooms that were.
+    pub async fn work(&self) -> Vec<String> {
         let policy = Policy { capacity: Some(1), ..Policy::default() };
         let (account, roster) = (self.account, Arc::new(self.roster().await));
-        let request = Decide { account, roster, answers: Arc::default(), policy: &policy, limit: 10 };
+        let request =
+            Decide { account, roster, answers: Arc::default(), policy: &policy, limit: 10, record: true };
         let decided = self.store.decide(&request, &|snapshot, now| decide(snapshot, &policy, now)).await;
-        let attempts: Vec<Attempt> = decided.unwrap().reserved.iter().map(|one| one.attempt).collect();
+        let reserved = decided.unwrap().reserved;
+        let attempts: Vec<Attempt> = reserved.iter().map(|one| one.attempt).collect();
         self.store.confirm(account, &attempts).await.unwrap();
+        reserved.iter().map(|one| one.room.to_string()).collect()
     }
 
-    /// The exit code and everything printed.
-    async fn explain(&self, room: &str) -> (Option<i32>, String) {
-        let child = self.folder.start(&["explain", room]);
+    /// What a command prints as JSON.
+    pub async fn run(&self, arguments: &[&str]) -> Value {
+        let child = self.folder.start_with(arguments, &[("USER", "citra")]);
+        let code = child.wait(SOON).await.code();
+        assert_eq!(code, Some(0), "{}", child.output());
+        serde_json::from_str(&child.output()).unwrap_or_else(|error| panic!("{error}: {}", child.output()))
+    }
+
+    /// The exit code and everything a command prints.
+    pub async fn tell(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let child = self.folder.start_with(arguments, &[("USER", "citra")]);
         let code = child.wait(SOON).await.code();
         (code, child.output())
+    }
+
+    async fn explain(&self, room: &str) -> (Option<i32>, String) {
+        self.tell(&["explain", room]).await
     }
 }
 
@@ -90,7 +108,10 @@ async fn a_waiting_room_is_explained_in_a_sentence_and_a_table() {
 
     let (code, without_roster) = desk.explain("103").await;
     assert_eq!(code, Some(0), "{without_roster}");
-    assert!(without_roster.contains("place 2; there is no roster: a worker has to poll"), "{without_roster}");
+    assert!(
+        without_roster.contains("position 2; there is no roster: a worker has to poll"),
+        "{without_roster}"
+    );
 
     let roster = desk.roster().await;
     assert!(desk.cache.publish(desk.account, &roster).await.unwrap());
@@ -99,19 +120,39 @@ async fn a_waiting_room_is_explained_in_a_sentence_and_a_table() {
     let lines: Vec<&str> = told.lines().collect();
     assert!(
         lines[0].starts_with("room 103: waiting ")
-            && lines[0].ends_with(" s, place 2; Ayu is full (1/1), Bima is offline"),
+            && lines[0].ends_with(" s, position 2; Ayu is full (1/1), Bima is offline"),
         "{told}"
     );
     assert!(lines[1].starts_with("conversation 3 in inbox 88121, opened at 20"), "{told}");
     assert!(lines[1].ends_with(" UTC, 0 attempts so far"), "{told}");
+    assert_eq!(lines[2], "dealt by the account's own policy: balanced, earliest first");
     let table =
         ["", "agent   name  load  why not", "7       Ayu   1/1   full (1/1)", "210432  Bima  0/1   offline"];
-    assert_eq!(lines[2..], table, "{told}");
+    assert_eq!(lines[3..], table, "{told}");
+
+    let json = desk.run(&["explain", "103", "--json"]).await;
+    assert_eq!(json["position"], 2, "{json}");
+    assert_eq!(json["agents"][0]["detail"], "is full (1/1)");
+}
+
+#[tokio::test]
+async fn one_that_is_served_is_explained_by_the_decision_that_gave_it() {
+    let desk = Desk::open().await;
+    assert!(desk.cache.publish(desk.account, &desk.roster().await).await.unwrap());
+    desk.accept(&["101"]).await;
+    assert_eq!(desk.work().await, ["101"]);
 
     let (code, told) = desk.explain("101").await;
     assert_eq!(code, Some(0), "{told}");
     assert!(told.starts_with("room 101: assigned to Ayu since 20"), "{told}");
-    assert!(told.ends_with(", 1 attempt so far\n"), "{told}");
+    let why = " s: the only one who could take it (0/1); Bima was offline; under the account's own policy\n";
+    assert!(told.contains("; given to Ayu after ") && told.contains(why), "{told}");
+    assert!(told.contains(", 1 attempt so far\n"), "{told}");
+
+    let decision = desk.run(&["explain", "101", "--json"]).await["decision"].clone();
+    assert_eq!((&decision["chosen"], &decision["policy_version"]), (&7.into(), &0.into()), "{decision}");
+    assert_eq!(decision["candidates"][1]["reason"], "presence", "{decision}");
+    assert_eq!(decision["differs"], Value::Null);
 }
 
 #[tokio::test]

@@ -9,6 +9,8 @@ mod demo;
 mod desk;
 mod explain;
 mod metrics;
+mod operate;
+mod policies;
 mod processes;
 mod refusals;
 mod secrets;

@@ -47,6 +47,7 @@ fn the_runbook_names_every_metric_and_its_type() {
     ::metrics::with_local_recorder(&described, || {
         sebastian_ingest::metrics::describe();
         sebastian_worker::metrics::describe();
+        sebastian_courier::metrics::describe();
     });
     let row = |line: &'static str| {
         let (name, rest) = line.strip_prefix("| `sebastian_")?.split_once("` | ")?;

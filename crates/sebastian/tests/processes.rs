@@ -34,7 +34,7 @@ impl Folder {
     }
 }
 
-fn config(database: &Database, redis: &Redis) -> String {
+pub fn config(database: &Database, redis: &Redis) -> String {
     format!(
         "listen:\n  host: 127.0.0.1\n  port: 0\n\
          db:\n  connection_string: {}\n\
@@ -56,7 +56,7 @@ pub async fn address(process: &Child) -> String {
 }
 
 /// The status line and body of the answer to one request.
-fn ask(address: &str, request: &str, body: &str) -> (String, String) {
+pub fn ask(address: &str, request: &str, body: &str) -> (String, String) {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(SOON)).unwrap();
     let length = body.len();

@@ -52,7 +52,10 @@ fn a_value_of_the_wrong_kind_is_refused_with_what_it_must_be() {
             "`webhook.max_current_customer` must be a whole number from 0 to 10000",
         ),
         ("db:\n  migrate: perhaps", "`db.migrate` must be `true` or `false`"),
-        ("policy:\n  strategy: fair", "`policy.strategy` must be `balanced` or `round_robin`"),
+        (
+            "policy:\n  strategy: fair",
+            "`policy.strategy` must be `balanced` or `round_robin` or `least_loaded` or `longest_idle` or `first_fit` or `random` or `platform`",
+        ),
         (
             "policy:\n  roles: [agent, boss]",
             "`policy.roles` must be a list of `agent` or `supervisor` or `admin`",

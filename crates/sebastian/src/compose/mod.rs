@@ -15,10 +15,11 @@ use std::{
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use sebastian_core::AccountId;
-use sebastian_ingest::{Account, Check, Ingest, Ops, Settings};
+use sebastian_courier::{Courier, CourierSettings, Guard, Queue};
+use sebastian_ingest::{Account, Check, Ingest, Listeners, Ops, Settings};
 use sebastian_platform::qiscus::Qiscus;
 use sebastian_roster::{Doorbell, RedisDoorbell, RedisRosterCache, RedisServer, WakeUps};
-use sebastian_store::PostgresStore;
+use sebastian_store::{Keep, PostgresStore};
 use sebastian_worker::{Worker, WorkerSettings};
 use tokio_util::sync::CancellationToken;
 use ulid::Ulid;
@@ -84,20 +85,24 @@ impl Desk {
             let served = sebastian_ingest::serve_ops(listener, ops, self.stop.clone()).await;
             served.map_err(|error| Failure::Server("health and metrics", error))
         };
-        let (served, worked) = tokio::join!(
+        let (served, worked, delivered) = tokio::join!(
             self.part("health and metrics server", serving),
-            self.part("worker", self.work(wakes))
+            self.part("worker", self.work(wakes)),
+            self.part("courier", self.deliver())
         );
-        worked.and(served)
+        worked.and(served).and(delivered)
     }
 
     /// One listener is enough for both, and this worker's own bell reaches it without Redis.
     async fn run_all(&self) -> Result<(), Failure> {
         let wakes = wakes::listen(&self.config, self.account, &self.redis, &self.stop);
         let serving = self.take_webhooks(Arc::new(wakes.bell()), wakes::checks(&self.config, &wakes));
-        let (served, worked) =
-            tokio::join!(self.part("webhook server", serving), self.part("worker", self.work(wakes)));
-        worked.and(served)
+        let (served, worked, delivered) = tokio::join!(
+            self.part("webhook server", serving),
+            self.part("worker", self.work(wakes)),
+            self.part("courier", self.deliver())
+        );
+        worked.and(served).and(delivered)
     }
 
     /// Runs one part of the process, and stops the others when it ends.
@@ -124,19 +129,22 @@ impl Desk {
         let ingest = Ingest {
             account,
             store: self.store.clone(),
+            outbox: self.store.clone(),
+            guard: Guard::new(self.config.events.allow_private),
             doorbell,
             roster: self.cache.clone(),
             platform: self.platform.clone(),
             secrets: parts::webhook_secret(&self.config)?.into_iter().collect(),
-            admin_token: parts::admin_token(&self.config)?,
+            admin_tokens: parts::admin_tokens(&self.config)?,
             targets: parts::targets(&self.config, &self.app_id)?,
             policy: policy.clone(),
             ops: self.ops(checks),
             settings: Settings { workers, ..defaults },
         };
         sebastian_ingest::metrics::describe();
-        let listener = bind(SocketAddr::new(listen.host, listen.port))?;
-        let served = sebastian_ingest::serve(listener, ingest, self.stop.clone()).await;
+        let public = bind(SocketAddr::new(listen.host, listen.port))?;
+        let admin = self.config.admin.listen.map(bind).transpose()?;
+        let served = sebastian_ingest::serve(Listeners { public, admin }, ingest, self.stop.clone()).await;
         served.map_err(|error| Failure::Server("webhook", error))
     }
 
@@ -153,14 +161,39 @@ impl Desk {
             settings: WorkerSettings {
                 name: format!("worker-{}", Ulid::new()),
                 max_inflight: worker.max_inflight,
+                batch_limit: worker.batch_limit,
                 sweep: worker.sweep,
                 poll_interval: *poll_interval,
                 reconcile_interval: *reconcile_interval,
                 grace: worker.grace,
-                retention: db.retention,
+                keep: Keep { ledger: db.retention, decisions: db.decisions_retention },
             },
         };
         Ok(worker.run(self.stop.clone()).await?)
+    }
+
+    /// Brings events to whoever subscribed to them.
+    async fn deliver(&self) -> Result<(), Failure> {
+        let Config { db, worker, events, policy, .. } = &self.config;
+        sebastian_courier::metrics::describe();
+        let courier = Courier {
+            account: self.account,
+            outbox: self.store.clone(),
+            store: self.store.clone(),
+            cache: self.cache.clone(),
+            policy: policy.clone(),
+            queue: Queue::Redis(self.redis.clone()),
+            settings: CourierSettings {
+                name: format!("courier-{}", Ulid::new()),
+                guard: Guard::new(events.allow_private),
+                sweep: worker.sweep,
+                patience: CourierSettings::PATIENCE,
+                waiting_too_long: events.waiting_too_long,
+                retention: db.retention,
+                grace: worker.grace,
+            },
+        };
+        Ok(courier.run(self.stop.clone()).await?)
     }
 
     fn ops(&self, mut checks: Vec<Check>) -> Ops {

@@ -1,6 +1,6 @@
 //! The adapters an operator's settings call for. Making them connects to nothing.
 
-use sebastian_ingest::{Secret, Targets};
+use sebastian_ingest::{AdminToken, Secret, Targets};
 use sebastian_platform::qiscus::{Qiscus, QiscusConfig};
 use sebastian_roster::RedisServer;
 use sebastian_store::PostgresStore;
@@ -87,8 +87,11 @@ pub(crate) fn webhook_secret(config: &Config) -> Result<Option<Secret>, Problem>
 }
 
 /// What operators must bring, if anything.
-pub(crate) fn admin_token(config: &Config) -> Result<Option<Secret>, Problem> {
-    secret("admin.token", config.admin_token.as_ref())
+pub(crate) fn admin_tokens(config: &Config) -> Result<Vec<AdminToken>, Problem> {
+    let tokens = config.admin.tokens.iter();
+    let token = |token: &crate::config::Token| AdminToken::new(&token.name, &token.text, token.scope);
+    let empty = |error| Problem::new(format!("section `admin`: {error}"));
+    tokens.map(token).collect::<Result<_, _>>().map_err(empty)
 }
 
 fn secret(key: &str, text: Option<&secrecy::SecretString>) -> Result<Option<Secret>, Problem> {

@@ -50,14 +50,25 @@ pub(super) fn check(config: &Config, findings: &mut Reader) {
 }
 
 fn check_secrets(config: &Config, findings: &mut Reader) {
-    let secrets = [("webhook.secret", &config.webhook.secret), ("admin.token", &config.admin_token)];
-    for (key, secret) in secrets {
-        if secret.as_ref().is_some_and(|secret| secret.expose_secret().len() < SECRET_CHARS_MIN) {
+    let webhook = config.webhook.secret.iter().map(|secret| ("webhook.secret".to_owned(), secret));
+    let tokens = config.admin.tokens.iter().map(|token| match token.name.as_str() {
+        "admin" => ("admin.token".to_owned(), &token.text),
+        name => (format!("admin.tokens: {name}"), &token.text),
+    });
+    for (key, secret) in webhook.chain(tokens) {
+        if secret.expose_secret().len() < SECRET_CHARS_MIN {
             findings.problem(format!(
                 "`{key}` is shorter than {SECRET_CHARS_MIN} characters and could be guessed: make one with `openssl \
                  rand -hex 16`"
             ));
         }
+    }
+    let texts = config.admin.tokens.iter().map(|token| token.text.expose_secret());
+    let distinct: std::collections::BTreeSet<_> = texts.clone().collect();
+    if distinct.len() < texts.count() {
+        findings.problem(
+            "two admin tokens are the same text, so nobody could tell whose it is: make one for each",
+        );
     }
     if config.webhook.secret.as_ref().is_some_and(|secret| !fits_in_a_url(secret)) {
         findings.problem(

@@ -2,7 +2,9 @@
 //!
 //! `config.example.yml` documents every key and is itself the layer of defaults.
 
+mod admin;
 mod check;
+mod policy;
 mod problem;
 mod reader;
 mod source;
@@ -16,10 +18,11 @@ use std::{
     time::Duration,
 };
 
-use sebastian_core::{InboxId, Policy, Presence, Role, Strategy, Timing};
+use sebastian_core::{InboxId, Policy, Timing};
 use secrecy::SecretString;
 
 pub use self::{
+    admin::{Admin, Token},
     problem::{Origin, Problem, Problems},
     reader::Shown,
 };
@@ -56,10 +59,12 @@ pub struct Config {
     pub policy: Policy,
     /// How long things take to be believed.
     pub timing: Timing,
+    /// Events out.
+    pub events: Events,
     /// The log.
     pub log: Log,
-    /// Opens the operator's calls; without one only this machine is answered.
-    pub admin_token: Option<SecretString>,
+    /// The operators' calls.
+    pub admin: Admin,
 }
 
 /// Where webhooks come in.
@@ -93,6 +98,8 @@ pub struct Db {
     pub migrate: bool,
     /// How long what is done with is kept.
     pub retention: Duration,
+    /// How long it is kept why each agent was chosen. Zero: it is not recorded.
+    pub decisions_retention: Duration,
 }
 
 /// The Qiscus app.
@@ -123,10 +130,21 @@ pub struct Worker {
     pub listen: SocketAddr,
     /// Most assignments on their way at once.
     pub max_inflight: u32,
+    /// Most assignments of one round.
+    pub batch_limit: u32,
     /// How often to look for work unasked.
     pub sweep: Duration,
     /// How long calls under way may take to finish on stopping.
     pub grace: Duration,
+}
+
+/// Events out.
+#[derive(Debug, Clone, Copy)]
+pub struct Events {
+    /// A conversation that waits for longer is told of.
+    pub waiting_too_long: Duration,
+    /// Whether subscribers may be at private addresses.
+    pub allow_private: bool,
 }
 
 /// The log.
@@ -197,7 +215,7 @@ impl Config {
     fn read(from: &mut Reader) -> Self {
         let listen = Listen::read(from);
         let webhook_base_url = from.optional("webhook.base_url", HTTP_URL, check::http_url);
-        let capacity = from.number("webhook.max_current_customer", 0..=10_000);
+        let capacity = from.optional_number("webhook.max_current_customer", 0..=10_000);
         let webhook = Webhook {
             base_url: webhook_base_url,
             secret: from.secret("webhook.secret", "webhook.secret_file"),
@@ -214,22 +232,22 @@ impl Config {
         let staleness_max = from.millis("poller.staleness_max_ms", 100..=3_600_000);
         let reconcile_interval = from.millis("reconcile.interval_ms", 50..=3_600_000);
         let settle_window = from.millis("reconcile.settle_window_ms", 50..=600_000);
-        let strategy = from.choice("policy.strategy", STRATEGIES);
-        let roles = from.choices("policy.roles", ROLES);
-        let presences = vec![Presence::Online];
+        let policy = policy::read(from, capacity, staleness_max);
+        let batch_limit = from.number("policy.batch_limit", 1..=10_000);
         Self {
             listen,
             webhook,
             db,
             redis_url,
             qiscus,
-            worker: Worker { listen: worker_listen, max_inflight, sweep, grace },
+            worker: Worker { listen: worker_listen, max_inflight, batch_limit, sweep, grace },
             poll_interval,
             reconcile_interval,
-            policy: Policy { strategy, capacity: Some(capacity), roles, presences, staleness_max },
+            policy,
             timing: Timing { settle_window, reservation, ..Timing::default() },
+            events: Events::read(from),
             log: Log { format: from.choice("log.format", FORMATS), level: from.choice("log.level", LEVELS) },
-            admin_token: from.secret("admin.token", "admin.token_file"),
+            admin: Admin::read(from),
         }
     }
 }
@@ -251,6 +269,18 @@ impl Db {
             pool_size: from.number("db.pool_size", 1..=1_000),
             migrate: from.flag("db.migrate"),
             retention: DAY * from.number("db.retention_days", 1..=3_650),
+            decisions_retention: DAY * from.number("decisions.retention_days", 0..=3_650),
+        }
+    }
+}
+
+impl Events {
+    fn read(from: &mut Reader) -> Self {
+        Self {
+            waiting_too_long: Duration::from_secs(
+                from.number("events.waiting_too_long_s", 1..=604_800).into(),
+            ),
+            allow_private: from.flag("events.allow_private"),
         }
     }
 }
@@ -283,10 +313,6 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const HTTP_URL: &str = "a URL that starts with http:// or https://, without user, query or fragment";
 const ADDRESS: &str = "an address such as 127.0.0.1:9464";
 
-const STRATEGIES: &[(&str, Strategy)] =
-    &[("balanced", Strategy::Balanced), ("round_robin", Strategy::RoundRobin)];
-const ROLES: &[(&str, Role)] =
-    &[("agent", Role::Agent), ("supervisor", Role::Supervisor), ("admin", Role::Admin)];
 const FORMATS: &[(&str, LogFormat)] = &[("pretty", LogFormat::Pretty), ("json", LogFormat::Json)];
 const LEVELS: &[(&str, tracing::Level)] = &[
     ("error", tracing::Level::ERROR),

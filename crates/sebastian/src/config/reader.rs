@@ -8,7 +8,7 @@ use secrecy::SecretString;
 
 use super::{
     problem::{Origin, Problem},
-    source::{Entry, Layer, Value},
+    source::{Entry, Layer, Table, Value},
 };
 
 /// A key is a line; this stops a path that names a device or a log.
@@ -80,7 +80,7 @@ impl Reader {
                 Some(taken) => Ok((taken, text.clone())),
                 None => Err(format!("`{key}` must be {expected}")),
             },
-            Value::List(_) => Err(format!("`{key}` is a list; it must be {expected}")),
+            Value::List(_) | Value::Tables(_) => Err(format!("`{key}` is a list; it must be {expected}")),
         })
     }
 
@@ -110,6 +110,11 @@ impl Reader {
         Duration::from_millis(self.number(key, range).into())
     }
 
+    /// Seconds within `range`, without a default.
+    pub fn optional_seconds(&mut self, key: &'static str, range: RangeInclusive<u32>) -> Option<Duration> {
+        self.optional_number(key, range).map(|seconds| Duration::from_secs(seconds.into()))
+    }
+
     /// `true` or `false`.
     pub fn flag(&mut self, key: &'static str) -> bool {
         self.choice(key, &[("true", true), ("false", false)])
@@ -120,12 +125,23 @@ impl Reader {
         self.defaulted(key, one_of(choices), |text| chosen(text, choices))
     }
 
-    /// At least one of `choices`: a YAML list, or text with commas, as the environment has it.
-    pub fn choices<T: Copy>(&mut self, key: &'static str, choices: &[(&str, T)]) -> Vec<T> {
+    /// `true` or `false`, without a default.
+    pub fn optional_flag(&mut self, key: &'static str) -> Option<bool> {
+        self.optional_choice(key, &[("true", true), ("false", false)])
+    }
+
+    /// One of `choices`, without a default.
+    pub fn optional_choice<T: Copy>(&mut self, key: &'static str, choices: &[(&str, T)]) -> Option<T> {
+        self.optional(key, one_of(choices), |text| chosen(text, choices))
+    }
+
+    /// At least one of `choices`, without a default: a YAML list, or text with commas, as the environment has it.
+    pub fn optional_choices<T: Copy>(&mut self, key: &'static str, choices: &[(&str, T)]) -> Option<Vec<T>> {
         self.find(key, |value| {
             let words: Vec<&str> = match value {
                 Value::Text(text) => text.split(',').map(str::trim).collect(),
                 Value::List(list) => list.iter().map(String::as_str).collect(),
+                Value::Tables(_) => Vec::new(),
             };
             let taken: Option<Vec<T>> = words.iter().map(|word| chosen(word, choices)).collect();
             match taken.filter(|taken| !taken.is_empty()) {
@@ -133,7 +149,29 @@ impl Reader {
                 None => Err(format!("`{key}` must be a list of {}", one_of(choices))),
             }
         })
-        .expect(DEFAULTED)
+    }
+
+    /// A list of things with keys of their own, each taken by `take`, without a default; as YAML in the environment. It
+    /// returns each with how to show it, or what is wrong, which quotes no value.
+    pub fn tables<T>(
+        &mut self,
+        key: &'static str,
+        take: impl Fn(&Table) -> Result<(T, String), String>,
+    ) -> Vec<T> {
+        let found = self.find(key, |value| {
+            let tables = match value {
+                Value::Tables(tables) => tables.clone(),
+                Value::List(list) if list.is_empty() => Vec::new(),
+                Value::Text(text) => {
+                    inline_tables(text).ok_or_else(|| format!("`{key}` {LIST_OF_TABLES}"))?
+                }
+                Value::List(_) => return Err(format!("`{key}` {LIST_OF_TABLES}")),
+            };
+            let taken: Result<Vec<_>, String> = tables.iter().map(&take).collect();
+            let (taken, shown): (Vec<T>, Vec<String>) = taken?.into_iter().unzip();
+            Ok((taken, shown.join(", ")))
+        });
+        found.unwrap_or_default()
     }
 
     /// Any text but the placeholder `xxxxx`.
@@ -195,13 +233,24 @@ impl Reader {
     }
 }
 
+const LIST_OF_TABLES: &str = "must be a list of `{name: …}`";
+
+/// A list of tables written on one line, as a variable has it.
+fn inline_tables(text: &str) -> Option<Vec<Table>> {
+    let mut layer = Layer::yaml(&format!("a:\n  b: {text}"), None).ok()?;
+    match layer.0.remove("a.b")?.value {
+        Value::Tables(tables) => Some(tables),
+        Value::Text(_) | Value::List(_) => None,
+    }
+}
+
 const DEFAULTED: &str =
     "config.example.yml holds a valid default for every key read this way, which a test checks";
 
 fn plain_text(key: &str, value: &Value) -> Result<String, String> {
     match value {
         Value::Text(text) => Ok(text.clone()),
-        Value::List(_) => Err(format!("`{key}` is a list; it must be text")),
+        Value::List(_) | Value::Tables(_) => Err(format!("`{key}` is a list; it must be text")),
     }
 }
 
@@ -214,7 +263,7 @@ fn own_text(key: &str, value: &Value) -> Result<String, String> {
     Ok(text)
 }
 
-fn read_secret(path: &str) -> Result<SecretString, String> {
+pub(super) fn read_secret(path: &str) -> Result<SecretString, String> {
     let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
     let mut text = String::new();
     let file = File::open(path).map_err(unreadable)?;

@@ -15,6 +15,9 @@ use super::problem::{Origin, Problem};
 
 const PREFIX: &str = "SEBASTIAN__";
 
+/// A variable of Chatwoot's, and the key it stands for.
+const FOREIGN: (&str, &str) = ("AUTO_ASSIGNMENT_BULK_LIMIT", "policy.batch_limit");
+
 /// Sections hold keys, keys hold values; nothing nests deeper.
 const DEPTH_MAX: usize = 2;
 
@@ -23,7 +26,12 @@ const DEPTH_MAX: usize = 2;
 pub(super) enum Value {
     Text(String),
     List(Vec<String>),
+    /// A list of things that have keys of their own, in the order they were written.
+    Tables(Vec<Table>),
 }
+
+/// Keys of one thing in a list, with their values.
+pub(super) type Table = Vec<(String, String)>;
 
 pub(super) struct Entry {
     pub value: Value,
@@ -54,17 +62,26 @@ impl Layer {
         Ok(document.layer)
     }
 
-    /// The keys among `variables` that start with `SEBASTIAN__`.
+    /// The keys among `variables` that start with `SEBASTIAN__`, and the variable of Chatwoot's that is honoured; ours wins.
     pub fn environment(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Self, Problem> {
         let mut layer = Self::default();
         for (name, value) in variables {
-            let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else { continue };
+            let is_ours = |name: &&str| name.starts_with(PREFIX) || *name == FOREIGN.0;
+            let Some(name) = name.to_str().filter(is_ours) else { continue };
             let origin = Origin::Environment(name.to_owned());
-            let key = name[PREFIX.len()..].replace("__", ".").to_lowercase();
+            let key = match name.strip_prefix(PREFIX) {
+                Some(name) => name.replace("__", ".").to_lowercase(),
+                None => FOREIGN.1.to_owned(),
+            };
             let Ok(text) = value.into_string() else {
                 return Err(Problem::at(&origin, "the value is not UTF-8 text"));
             };
-            layer.0.insert(key, Entry { value: Value::Text(text), origin });
+            let entry = Entry { value: Value::Text(text), origin };
+            if name == FOREIGN.0 {
+                layer.0.entry(key).or_insert(entry);
+            } else {
+                layer.0.insert(key, entry);
+            }
         }
         Ok(layer)
     }
@@ -102,7 +119,7 @@ impl Document<'_> {
             Event::Scalar(text, style, ..) => self.insert(key, Value::Text(written(text, style)), at),
             Event::SequenceStart(..) => {
                 let list = self.list(key)?;
-                self.insert(key, Value::List(list), at)
+                self.insert(key, list, at)
             }
             Event::MappingStart(..) if depth < DEPTH_MAX => self.mapping(key, depth),
             Event::MappingStart(..) => Err(self.problem(at, format!("`{key}` holds no keys of its own"))),
@@ -122,15 +139,31 @@ impl Document<'_> {
         }
     }
 
-    fn list(&mut self, key: &str) -> Result<Vec<String>, Problem> {
-        let mut list = Vec::new();
+    fn list(&mut self, key: &str) -> Result<Value, Problem> {
+        let (mut list, mut tables) = (Vec::new(), Vec::new());
         loop {
             match self.next()? {
-                (Event::SequenceEnd, _) => return Ok(list),
-                (Event::Scalar(text, style, ..), _) => list.push(written(text, style)),
+                (Event::SequenceEnd, _) if tables.is_empty() => return Ok(Value::List(list)),
+                (Event::SequenceEnd, _) => return Ok(Value::Tables(tables)),
+                (Event::Scalar(text, style, ..), _) if tables.is_empty() => list.push(written(text, style)),
+                (Event::MappingStart(..), _) if list.is_empty() => tables.push(self.table(key)?),
                 (_, at) => {
                     return Err(self.problem(at, format!("`{key}` lists something that is no plain value")));
                 }
+            }
+        }
+    }
+
+    fn table(&mut self, key: &str) -> Result<Table, Problem> {
+        let mut table = Table::new();
+        loop {
+            match self.next()? {
+                (Event::MappingEnd, _) => return Ok(table),
+                (Event::Scalar(name, ..), _) => match self.next()? {
+                    (Event::Scalar(text, style, ..), _) => table.push((name, written(text, style))),
+                    (_, at) => return Err(self.problem(at, format!("`{name}` in `{key}` is no plain value"))),
+                },
+                (_, at) => return Err(self.problem(at, "expected the name of a key")),
             }
         }
     }

@@ -10,13 +10,14 @@ use std::{
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use sebastian_core::{AccountId, AgentId, InboxId, Policy, Timing};
+use sebastian_courier::Guard;
 use sebastian_ingest::{Account, Check, Ingest, Ops, Settings, Targets};
 use sebastian_platform::{
     qiscus::{Qiscus, QiscusConfig},
     simulated::{Answer, CountFault, Endpoint, Fault, FaultKind, Simulated, SimulatedConfig, Target},
 };
 use sebastian_roster::{InProcessRosterCache, WakeUps, WakeUpsConfig};
-use sebastian_store::{Counts, MemoryStore, Store};
+use sebastian_store::{Counts, Keep, MemoryStore, Store};
 use sebastian_worker::{Worker, WorkerSettings};
 use tokio::{
     sync::{Mutex, mpsc},
@@ -191,11 +192,13 @@ impl Desk {
         Ok(Ingest {
             account: Account { id: self.account, app_id: self.app_id.clone(), default_inbox: None },
             store: self.store.clone(),
+            outbox: self.store.clone(),
+            guard: Guard::new(false),
             doorbell,
             roster: cache,
             platform,
             secrets: Vec::new(),
-            admin_token: None,
+            admin_tokens: Vec::new(),
             targets: Some(Targets::new(&self.ingest_url, &self.app_id, None).map_err(no_url)?),
             policy: Policy { capacity: Some(script.capacity), ..Policy::default() },
             ops: Ops { checks, metrics: Arc::new(move || metrics.render()) },
@@ -265,10 +268,11 @@ fn worker_settings() -> WorkerSettings {
     WorkerSettings {
         name: "worker".to_owned(),
         max_inflight: 256,
+        batch_limit: 256,
         sweep: SWEEP,
         poll_interval: POLL_INTERVAL,
         reconcile_interval: RECONCILE_INTERVAL,
         grace: GRACE,
-        retention: RETENTION,
+        keep: Keep { ledger: RETENTION, decisions: RETENTION },
     }
 }

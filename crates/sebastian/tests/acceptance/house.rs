@@ -67,6 +67,7 @@ impl House {
             "listen: {{ host: 127.0.0.1, port: 0 }}\n\
              db: {{ connection_string: \"{}\" }}\n\
              redis: {{ url: \"{}\" }}\n\
+             events: {{ allow_private: true }}\n\
              webhook: {{ base_url: \"https://desk.example\", max_current_customer: {capacity} }}\n\
              qiscus: {{ base_url: \"{}\", app_id: {app_id}, secret_key: {secret_key}, email: {admin_email}, \
              password: {admin_password} }}\n",
