@@ -12,6 +12,8 @@ mod process;
 mod redis;
 mod run;
 mod running;
+#[cfg(feature = "world")]
+pub mod world;
 
 pub use chaos::{ChaosProxy, Fault};
 pub use database::Database;
