@@ -1,7 +1,12 @@
 //! How long one decision holds the account: desks of 10 to 1,000 agents, rounds of 10 and 256 conversations, under an
-//! empty rulebook and under a full one.
+//! empty rulebook and under a full one. Before that, percentiles of the largest rounds, of as many waiting as the round
+//! gives out and of 10,000.
 
-use std::{collections::BTreeMap, hint::black_box, time::Duration};
+use std::{
+    collections::BTreeMap,
+    hint::black_box,
+    time::{Duration, Instant},
+};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use sebastian_core::{
@@ -221,5 +226,45 @@ fn bench(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, bench);
+/// How often each round is timed for its percentiles.
+const TIMED: usize = 1_000;
+
+/// Prints percentiles, which criterion does not: what an account waits for is the slow decision and not the mean.
+fn percentiles(_: &mut Criterion) {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.iter().any(|argument| argument == "--test" || argument == "--list") {
+        return;
+    }
+    let wanted = arguments.iter().find(|argument| !argument.starts_with('-'));
+    for (name, strategy) in STRATEGIES {
+        for waiting in [256, 10_000] {
+            let plain = Snapshot { limit: 256, ..desk(1_000, waiting, |n| (n % 3) as u32) };
+            let governed = governed(plain.clone(), strategy);
+            for (rules, snapshot) in [("", plain), ("_governed", governed)] {
+                let policy = Policy { strategy, ..Policy::default() };
+                let what = format!("decide/{name}/1000x{waiting}{rules}");
+                if wanted.is_none_or(|wanted| what.contains(wanted)) {
+                    print_percentiles(&what, &snapshot, &policy);
+                }
+            }
+        }
+    }
+}
+
+fn print_percentiles(what: &str, snapshot: &Snapshot, policy: &Policy) {
+    let timed = |_| {
+        let start = Instant::now();
+        let decisions = decide(black_box(snapshot), policy, NOW);
+        let took = start.elapsed();
+        drop(decisions);
+        took
+    };
+    (0..TIMED / 10).map(timed).for_each(drop);
+    let mut took: Vec<Duration> = (0..TIMED).map(timed).collect();
+    took.sort_unstable();
+    let [p50, p99, most] = [TIMED / 2, TIMED * 99 / 100, TIMED - 1].map(|at| took[at].as_micros());
+    println!("{what}: p50 {p50} µs, p99 {p99} µs, max {most} µs");
+}
+
+criterion_group!(benches, percentiles, bench);
 criterion_main!(benches);

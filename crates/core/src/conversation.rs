@@ -1,6 +1,6 @@
 //! A conversation and its life: waiting → reserved → assigned → resolved.
 
-use std::{collections::BTreeSet, fmt};
+use std::{collections::BTreeSet, fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +46,15 @@ pub enum State {
     },
 }
 
+/// A conversation is taken from absent agents no more often than this: it would only travel.
+pub const HOPS_MAX: u32 = 3;
+
+/// Refusals in a row after which a conversation is poison: some other one would have been let in by now.
+pub const REFUSALS_MAX: u32 = 10;
+
+/// How long a poisoned conversation sits out before each further try.
+pub const POISON_PARK: Duration = Duration::from_secs(600);
+
 /// Until when a conversation sits out that waits for somebody to open it: the last day of the year 9999.
 pub const FAR: Timestamp = Timestamp::from_millis(253_402_214_400_000);
 
@@ -56,6 +65,14 @@ pub struct Park {
     pub until: Timestamp,
     /// What for.
     pub why: ParkReason,
+}
+
+impl Park {
+    /// When it takes its place again; `None`: once somebody, or its customer, takes it up.
+    #[must_use]
+    pub fn ends_at(self) -> Option<Timestamp> {
+        (self.until < FAR).then_some(self.until)
+    }
 }
 
 /// What a parked conversation waits for.
@@ -76,6 +93,8 @@ pub enum ParkReason {
     Excluded,
     /// The platform proposes nobody for it who may be given it.
     NotProposed,
+    /// The platform refused it again and again, whoever was to have it.
+    Poison,
     /// It is put off until somebody opens it again.
     Pending,
     /// It is put off until a time.
@@ -245,6 +264,10 @@ pub struct Conversation {
     pub turn: Option<Turn>,
     /// Whom the platform still shows in the room: the call for the next agent puts that agent in their place.
     pub replaces: Option<AgentId>,
+    /// How many times in a row the platform refused to let somebody have it.
+    pub refusals: u32,
+    /// How many times it was taken from an agent who was not there.
+    pub hops: u32,
 }
 
 impl Conversation {
@@ -273,6 +296,8 @@ impl Conversation {
             refused: Vec::new(),
             turn: None,
             replaces: None,
+            refusals: 0,
+            hops: 0,
         }
     }
 
@@ -293,7 +318,8 @@ impl Conversation {
             | ParkReason::NobodyEligible
             | ParkReason::Refused
             | ParkReason::Excluded
-            | ParkReason::NotProposed => false,
+            | ParkReason::NotProposed
+            | ParkReason::Poison => false,
         }
     }
 
@@ -311,6 +337,22 @@ impl Conversation {
         if matches!(self.state, State::Waiting { park: Some(Park { why, .. }) } if why == parked_for) {
             self.state = State::Waiting { park: None };
             self.verify_at = None;
+        }
+    }
+
+    /// Lets it wait in its queue at once, and forgets whom the platform refused for it. One that is put off, closes or is
+    /// in doubt goes on sitting out.
+    pub(crate) fn try_again(&mut self) {
+        self.refused.clear();
+        self.refusals = 0;
+        for why in [
+            ParkReason::NobodyEligible,
+            ParkReason::Refused,
+            ParkReason::Excluded,
+            ParkReason::NotProposed,
+            ParkReason::Poison,
+        ] {
+            self.unpark(why);
         }
     }
 

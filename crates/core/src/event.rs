@@ -60,6 +60,8 @@ pub struct Update {
     pub snoozed_until: Option<Timestamp>,
     /// Its agent gives it back. Nothing while the platform is still being told of one.
     pub unassign: bool,
+    /// It is tried again at once: what it sat out for, and whom the platform refused for it, is forgotten.
+    pub retry: bool,
 }
 
 /// Tells an absent field from one that is null.

@@ -1,6 +1,23 @@
 //! What must always hold, as functions over histories and final states.
 //!
-//! Used by tests and by the demo's verdict. The numbers are those of the README's promises.
+//! Used by the world simulation, by black-box tests, by the demo's verdict and by whoever audits a ledger at work. The
+//! numbers are those of the README's promises.
+//!
+//! | promise | over a history or at rest | over one decision or one look at the ledger |
+//! |---|---|---|
+//! | I1 | [`none_lost`] | [`none_lost`] |
+//! | I2 | [`one_agent_each`] | [`one_open_each`], [`one_call_each`] |
+//! | I3 | [`never_over_capacity`] | [`taken_within_capacity`] |
+//! | I4 | [`first_come_first_served`] | [`none_overtaken`] |
+//! | I5 | [`loads_agree`] | |
+//! | I6 | | [`only_eligible`] |
+//! | I7 | [`replay_agrees`] | |
+//! | I8 | [`none_waits_in_vain`] | [`none_waits_in_vain`] |
+//! | I9 | [`one_decrement_each`] | [`one_decrement_each`] |
+//! | I10 | [`window_kept`] | [`window_kept`] |
+//! | I13 | [`decided_again`] | [`decided_again`] |
+//!
+//! I11 (nothing private leaks) and I12 (everything is bounded) are about processes and have tests, but no function.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -41,6 +58,30 @@ pub fn one_agent_each<'a>(applied: impl IntoIterator<Item = (&'a RoomId, i64, Ag
         }
     }
     violations
+}
+
+/// I2 in the ledger: a room has at most one open conversation. `open` are the rooms of all that are open.
+#[must_use]
+pub fn one_open_each<'a>(open: impl IntoIterator<Item = &'a RoomId>) -> Vec<Violation> {
+    let mut times: BTreeMap<&RoomId, u32> = BTreeMap::new();
+    open.into_iter().for_each(|room| *times.entry(room).or_default() += 1);
+    let twice = times.into_iter().filter(|(_, times)| *times > 1);
+    twice
+        .map(|(room, times)| Violation::new("I2", format!("room {room} has {times} open conversations")))
+        .collect()
+}
+
+/// I2 on the way: a call for `agent` goes out only when none for another agent may still land in the room's session.
+/// `under_way` are the agents of those that may.
+#[must_use]
+pub fn one_call_each(
+    room: &RoomId,
+    agent: AgentId,
+    under_way: impl IntoIterator<Item = AgentId>,
+) -> Option<Violation> {
+    let other = under_way.into_iter().find(|other| *other != agent)?;
+    let what = format!("agent {agent} is put into room {room} while a call for agent {other} may still land");
+    Some(Violation::new("I2", what))
 }
 
 /// I3: nobody above capacity. `highest` is the most each agent ever held through assignments of ours.
@@ -215,6 +256,8 @@ mod tests {
         let r = room("7");
         assert_eq!(none_lost([&r], |_| false).len(), 1);
         assert_eq!(one_agent_each([(&r, 1, a), (&r, 1, b)]).len(), 1);
+        assert_eq!(one_open_each([&r, &r]).len(), 1);
+        assert_eq!(one_call_each(&r, a, [a, b]).map(|broken| broken.id), Some("I2"));
         assert_eq!(never_over_capacity(&BTreeMap::from([(a, 4)]), 3).len(), 1);
         assert_eq!(first_come_first_served(&[Seq(1), Seq(3), Seq(2)]).len(), 1);
         assert_eq!(loads_agree(&BTreeMap::from([(a, 1)]), &BTreeMap::from([(b, 1)])).len(), 2);
@@ -255,6 +298,8 @@ mod tests {
         let r = room("7");
         assert_eq!(none_lost([&r], |_| true), []);
         assert_eq!(one_agent_each([(&r, 1, a), (&r, 2, AgentId(2)), (&r, 1, a)]), []);
+        assert_eq!(one_open_each([&r, &room("8")]), []);
+        assert_eq!(one_call_each(&r, a, [a]), None);
         assert_eq!(never_over_capacity(&BTreeMap::from([(a, 3)]), 3), []);
         assert_eq!(first_come_first_served(&[Seq(1), Seq(2), Seq(0), Seq(9)]), []);
         assert_eq!(loads_agree(&BTreeMap::from([(a, 0)]), &BTreeMap::new()), []);

@@ -44,11 +44,14 @@ pub use ids::{
 };
 pub use load::AgentLoad;
 pub use notice::{Attendance, Notice, NoticeKind};
-pub use policy::{FairDistribution, Order, Policy, Preset, SlotRule, Strategy, Timing};
+pub use policy::{
+    AbsenceRule, FairDistribution, Order, Policy, Preset, ReassignOffline, SlotRule, Strategy, Timing,
+};
 pub use rooms::{AgentChange, Changes, Rooms};
 pub use roster::{Agent, Presence, Role, Roster};
 pub use rotation::Rotation;
 pub use rulebook::{Exclusion, Hold, QueueRules, Rulebook};
 pub use settle::{Seen, Settled, Settlement, Verdict};
 pub use time::Timestamp;
+pub use update::Astray;
 pub use window::RateWindow;

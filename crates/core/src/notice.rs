@@ -16,7 +16,8 @@ use crate::{
 pub enum NoticeKind {
     /// An agent serves a conversation from now on.
     Assigned,
-    /// A conversation is back in line: an agent had it, or was about to be given it.
+    /// A conversation is back in line: an agent served it, or the platform refused the one who was to. A reservation
+    /// that comes to nothing without the platform having refused it is told to nobody.
     Released,
     /// A conversation has waited for longer than it should. Told once.
     WaitingTooLong,
@@ -68,7 +69,7 @@ pub struct Notice {
     pub conversation: Option<ConversationId>,
     /// The conversation's room.
     pub room: Option<RoomId>,
-    /// Who: serves it now, had it, is full.
+    /// Who: serves it now, served it or was refused for it, is full.
     pub agent: Option<AgentId>,
     /// Who served it until now, when it went from one agent to another.
     pub previous_agent: Option<AgentId>,
@@ -119,9 +120,10 @@ impl Notice {
 
 /// What became of `after`, whose state was `before` when the transaction began; a new one had none.
 pub(crate) fn of_change(before: Option<&State>, after: &Conversation, now: Timestamp) -> Option<Notice> {
-    let holder = |state: &State| match state {
-        State::Reserved { agent, .. } | State::Closing { agent, .. } | State::Assigned { agent, .. } => {
-            Some(*agent)
+    let lost = |state: &State| match state {
+        State::Assigned { agent, .. } => Some(*agent),
+        State::Reserved { agent, .. } | State::Closing { agent, .. } => {
+            after.refused.iter().any(|(refused, _)| refused == agent).then_some(*agent)
         }
         State::Waiting { .. } | State::Resolved { .. } => None,
     };
@@ -139,8 +141,8 @@ pub(crate) fn of_change(before: Option<&State>, after: &Conversation, now: Times
             ..Notice::about(NoticeKind::Assigned, now, after)
         }),
         State::Waiting { .. } => {
-            let held = before.and_then(holder)?;
-            Some(Notice { agent: Some(held), ..Notice::about(NoticeKind::Released, now, after) })
+            let agent = before.and_then(lost)?;
+            Some(Notice { agent: Some(agent), ..Notice::about(NoticeKind::Released, now, after) })
         }
         State::Assigned { .. } | State::Reserved { .. } | State::Closing { .. } | State::Resolved { .. } => {
             None

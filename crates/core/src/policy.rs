@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Agent, Presence, Role, Status};
+use crate::{Agent, Presence, Role, Status, Timestamp};
 
 /// What holds for an account where its [rulebook](crate::Rulebook) says nothing else.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +31,8 @@ pub struct Policy {
     pub slots: SlotRule,
     /// Whether a conversation goes back to its place when its agent is deleted or leaves its inbox.
     pub reassigns_strays: bool,
+    /// What becomes of a conversation whose agent goes offline.
+    pub absence: AbsenceRule,
     /// A roster older than this assigns to nobody.
     pub staleness_max: Duration,
 }
@@ -52,6 +54,7 @@ impl Policy {
             deals_without_team: true,
             slots: SlotRule { pending_holds: false, snoozed_holds: false },
             reassigns_strays: false,
+            absence: AbsenceRule { reassign: ReassignOffline::Never, grace: Duration::from_secs(300) },
             staleness_max: Duration::from_secs(60),
         };
         match preset {
@@ -205,6 +208,47 @@ impl SlotRule {
             Status::Pending => self.pending_holds,
             Status::Snoozed => self.snoozed_holds,
         }
+    }
+}
+
+/// What becomes of an agent's conversations when they go offline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AbsenceRule {
+    /// Which of them go back to their places.
+    pub reassign: ReassignOffline,
+    /// How long the agent has to be offline first, in every roster of that time: who flaps loses nothing.
+    pub grace: Duration,
+}
+
+/// Which conversations of an agent who is offline go to somebody else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReassignOffline {
+    /// None.
+    Never,
+    /// Those whose customer wrote since the agent went.
+    WaitingReply,
+    /// All.
+    After,
+}
+
+/// Every rule for absent agents, by the word operators use.
+pub const REASSIGN_OFFLINE: &[(&str, ReassignOffline)] = &[
+    ("never", ReassignOffline::Never),
+    ("waiting_reply", ReassignOffline::WaitingReply),
+    ("after", ReassignOffline::After),
+];
+
+impl AbsenceRule {
+    /// Whether a conversation whose customer last wrote at `wrote_at` leaves an agent who is offline since `since`.
+    #[must_use]
+    pub fn moves(self, since: Timestamp, wrote_at: Timestamp, now: Timestamp) -> bool {
+        now.since(since) >= self.grace
+            && match self.reassign {
+                ReassignOffline::Never => false,
+                ReassignOffline::WaitingReply => wrote_at > since,
+                ReassignOffline::After => true,
+            }
     }
 }
 

@@ -3,14 +3,17 @@
 //! Smooth weighted, by nginx's algorithm: every eligible agent gains its weight, the one with most is chosen and pays
 //! the sum of all weights. Turns are spread evenly instead of in runs, and an agent who is absent neither gains nor
 //! loses. Or by who was served longest ago, as Chatwoot does it: the chosen one goes to the back of the line.
+//!
+//! A turn given back leaves everybody else with what they gained by it, so those who are present drift ahead of who is
+//! not. Turns alone never take two agents further apart than two rounds: whoever is further behind is brought up to that.
 
 use serde::{Deserialize, Serialize};
 
 use crate::AgentId;
 
-/// What anybody of weight is ahead of anybody of none: more than turns ever differ by, weights being 32 bits wide and
-/// agents fewer than 2^20.
-const WEIGHTED: i64 = 1 << 60;
+/// How many rounds, each of everybody's weight, a member of the pool may be behind whoever is chosen. Between agents who
+/// are all present it is less than this.
+const BEHIND_MAX: i64 = 2;
 
 /// How far each agent is from a turn; larger is nearer. In order of joining, which decides between equals.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,46 +85,69 @@ impl Rotation {
         places
     }
 
-    /// Chooses among the places and weights of `pool`, ascending by place, and charges the turn. Returns the place and
+    /// Chooses among the places and weights of `pool`, which is everybody, and charges the turn. Returns the place and
     /// the charge, or `None` for an empty pool. A weight of nothing is chosen only when there is no other.
-    pub fn choose(
+    pub fn choose<P>(&mut self, pool: P, turns: Turns) -> Option<(usize, i64)>
+    where
+        P: IntoIterator<Item = (usize, u32), IntoIter: Clone>,
+    {
+        let pool = pool.into_iter();
+        let round = pool.clone().map(|(_, weight)| i64::from(weight)).sum();
+        self.choose_among(pool.map(|(place, weight)| Contender { place, weight, is_in: true }), turns, round)
+    }
+
+    /// The same among those of `pool` who are in it, ascending by place, where `round` is the sum of the weights of
+    /// everybody in the rotation.
+    pub(crate) fn choose_among(
         &mut self,
-        pool: impl IntoIterator<Item = (usize, u32)>,
+        pool: impl Iterator<Item = Contender> + Clone,
         turns: Turns,
+        round: i64,
     ) -> Option<(usize, i64)> {
-        let (total, (turn, place)) = match turns {
-            Turns::Smooth => self.smooth(pool)?,
-            Turns::LeastRecent => (0, first_of(pool.into_iter().map(|(place, _)| (self.0[place].1, place)))?),
-        };
-        let charge = match turns {
-            Turns::Smooth => total,
-            Turns::LeastRecent => turn - self.back(),
+        let (place, charge) = match turns {
+            Turns::Smooth => self.smooth(pool, round)?,
+            Turns::LeastRecent => {
+                let place = self.first_of(pool)?;
+                (place, self.0[place].1 - self.back())
+            }
         };
         self.0[place].1 -= charge;
         Some((place, charge))
     }
 
-    /// Lets everybody of `pool` gain their weight. Returns the sum of weights, and who is nearest to a turn.
-    fn smooth(&mut self, pool: impl IntoIterator<Item = (usize, u32)>) -> Option<(i64, (i64, usize))> {
-        let mut total = 0;
-        let mut first = None;
-        let mut most = i64::MIN;
-        // Runs over everybody for each conversation: kept to one comparison.
-        for (place, weight) in pool {
+    /// Lets everybody of `pool` gain their weight. Returns who is nearest to a turn, and the sum of weights.
+    fn smooth(&mut self, pool: impl Iterator<Item = Contender> + Clone, round: i64) -> Option<(usize, i64)> {
+        let (mut total, mut most, mut least) = (0, i64::MIN, i64::MAX);
+        // Runs over everybody for each conversation: nothing in here depends on who is in and who is not.
+        for Contender { place, weight, is_in } in pool.clone() {
+            let gain = if is_in { i64::from(weight) } else { 0 };
             let turn = &mut self.0[place].1;
-            *turn += i64::from(weight);
-            total += i64::from(weight);
-            let claim = *turn + if weight > 0 { WEIGHTED } else { 0 };
-            if claim > most {
-                most = claim;
-                first = Some(place);
+            *turn += gain;
+            total += gain;
+            least = least.min(if is_in { *turn } else { i64::MAX });
+            most = most.max(if gain > 0 { *turn } else { i64::MIN });
+        }
+        let is_first = |one: &Contender| one.is_in && one.weight > 0 && self.0[one.place].1 == most;
+        let first = pool.clone().find(is_first).map(|contender| contender.place);
+        let first = first.or_else(|| self.first_of(pool.clone()))?;
+        let floor = self.0[first].1 - BEHIND_MAX * round;
+        if least < floor {
+            for contender in pool.filter(|contender| contender.is_in) {
+                let turn = &mut self.0[contender.place].1;
+                *turn = floor.max(*turn);
             }
         }
-        let first = first?;
-        Some((total, (self.0[first].1, first)))
+        Some((first, total))
     }
 
-    /// Gives a turn back; to an agent who left meanwhile it is worth nothing.
+    /// Who of `pool` is nearest to a turn, and of equals the first.
+    fn first_of(&self, pool: impl Iterator<Item = Contender>) -> Option<usize> {
+        let places = pool.filter(|contender| contender.is_in).map(|contender| contender.place);
+        places.reduce(|first, next| if self.0[next].1 > self.0[first].1 { next } else { first })
+    }
+
+    /// Gives a turn back; to an agent who left meanwhile it is worth nothing. Each raises the others by their weight for
+    /// good, of 32 bits: 2^31 of them fit.
     pub fn refund(&mut self, agent: AgentId, charge: i64) {
         if let Some((_, turn)) = self.0.iter_mut().find(|(other, _)| *other == agent) {
             *turn += charge;
@@ -134,9 +160,14 @@ impl Rotation {
     }
 }
 
-/// The largest turn, and of equals the first.
-fn first_of(turns: impl Iterator<Item = (i64, usize)>) -> Option<(i64, usize)> {
-    turns.reduce(|first, next| if next.0 > first.0 { next } else { first })
+/// Somebody of a rotation, for one conversation.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Contender {
+    /// In the rotation.
+    pub place: usize,
+    pub weight: u32,
+    /// Whether the conversation may go to them; if not, they neither gain nor lose.
+    pub is_in: bool,
 }
 
 #[cfg(test)]

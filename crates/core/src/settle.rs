@@ -1,7 +1,8 @@
 //! What a platform call, or a read-back, means for the conversation it was made for.
 
 use crate::{
-    AgentId, Closed, ConversationId, Origin, ParkReason, State, Timestamp,
+    AgentId, Closed, ConversationId, Origin, Park, ParkReason, State, Timestamp,
+    conversation::{POISON_PARK, REFUSALS_MAX},
     rooms::{Opening, Refund, Rooms},
 };
 
@@ -91,7 +92,7 @@ impl Rooms {
         let turn = conversation.turn.take();
         conversation.state = State::Assigned { agent, at };
         conversation.refused.clear();
-        conversation.replaces = None;
+        (conversation.refusals, conversation.replaces) = (0, None);
         let is_moved = turn.is_some_and(|turn| turn.team != conversation.traits.team);
         if is_moved && !self.serves(agent, self.at(index)) {
             self.put_back(index, true);
@@ -105,9 +106,15 @@ impl Rooms {
         conversation.refused.retain(|(who, expiry)| *who != agent && *expiry > now);
         if refused {
             conversation.refused.push((agent, until));
+            conversation.refusals = conversation.refusals.saturating_add(1);
         }
+        let is_poison = refused && conversation.refusals >= REFUSALS_MAX;
         self.give_back(index, agent);
         self.enqueue(index);
+        if is_poison && self.at(index).state == (State::Waiting { park: None }) {
+            let park = Park { until: now + POISON_PARK, why: ParkReason::Poison };
+            self.change(index).state = State::Waiting { park: Some(park) };
+        }
     }
 
     fn remember_if_resolved(&mut self, index: usize, how: Closed) {
@@ -143,7 +150,8 @@ impl Rooms {
         }
         let (origin, wrote_at) = (found.origin, found.last_activity_at);
         let reopened = found.verify_from.map(|began| Opening::after(found, began));
-        let wrote_since = wrote_at >= asked_at;
+        // A list lags: it says nothing of a message that was written within the settle window before it was asked for.
+        let wrote_since = wrote_at + self.timing.settle_window > asked_at;
         let settle = self.timing.settle_window;
         let is_fresh = matches!(found.state, State::Assigned { at, .. } if at + settle > asked_at);
         match seen {

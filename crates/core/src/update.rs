@@ -5,8 +5,18 @@
 //! again when it is taken up, above capacity if need be: the agent still serves it.
 
 use crate::{
-    AgentId, ConversationId, Park, ParkReason, RoomId, State, Status, Timestamp, Update, rooms::Rooms,
+    AgentId, ConversationId, Park, ParkReason, RoomId, State, Status, Timestamp, Update,
+    conversation::HOPS_MAX, rooms::Rooms,
 };
+
+/// Why an agent does not serve their conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Astray {
+    /// They were deleted, or left its inbox.
+    Gone,
+    /// They are offline for longer than the rules bear with.
+    Offline,
+}
 
 impl Rooms {
     /// Applies an operator's change to the open conversation of `room`.
@@ -29,6 +39,9 @@ impl Rooms {
         traits.team = team;
         if is_moved || update.labels.is_some() {
             conversation.unpark(ParkReason::Excluded);
+        }
+        if update.retry {
+            conversation.try_again();
         }
         self.rerank(index);
         if update.unassign || is_moved && !self.agent_serves(index) {
@@ -72,11 +85,15 @@ impl Rooms {
         }
     }
 
-    /// Puts a conversation back to its place while `agent` serves it, who is gone. False when the ledger has moved on.
-    pub fn put_back_stray(&mut self, id: ConversationId, agent: AgentId) -> bool {
+    /// Puts a conversation back to its place while `agent` serves it, who is gone or not there. False when the ledger has
+    /// moved on, or when it was taken from [`HOPS_MAX`] absent agents before: it would only travel.
+    pub fn put_back_stray(&mut self, id: ConversationId, agent: AgentId, astray: Astray) -> bool {
         let serves =
             |state: &State| matches!(state, State::Assigned { agent: holder, .. } if *holder == agent);
-        let Some((index, _)) = self.find(id).filter(|(_, one)| serves(&one.state)) else { return false };
+        let may_hop = |hops: u32| astray == Astray::Gone || hops < HOPS_MAX;
+        let found = self.find(id).filter(|(_, one)| serves(&one.state) && may_hop(one.hops));
+        let Some((index, _)) = found else { return false };
+        self.change(index).hops += u32::from(astray == Astray::Offline);
         self.put_back(index, true);
         true
     }

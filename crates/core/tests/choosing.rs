@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sebastian_core::{
     Agent, AgentId, AgentLoad, Decision, Head, InboxId, Outcome, Policy, Presence, QueueKey, Rotation,
-    Snapshot, Strategy, Timestamp, decide,
+    Snapshot, Strategy, Timestamp, decide, rotation::Turns,
 };
 
 use crate::support::*;
@@ -163,4 +163,64 @@ fn an_agent_of_whose_inboxes_the_platform_is_silent_for_once_keeps_their_place()
     let (_, after) = round_robin(&snapshot).remove(0).rotation.unwrap();
 
     assert_eq!(after.iter().collect::<Vec<_>>(), [(AgentId(2), 0), (AgentId(1), 0)]);
+}
+
+/// A rotation after a platform refused `refusals` times whom it was told of.
+fn refused(agents: impl Iterator<Item = i64>, refusals: usize) -> Rotation {
+    let mut snapshot = snapshot(agents.map(agent), vec![head(1)]);
+    for _ in 0..refusals {
+        let Decision { outcome, rotation, .. } = round_robin(&snapshot).remove(0);
+        let Outcome::Reserve { agent, turn_charge, .. } = outcome else { panic!("nobody was chosen") };
+        snapshot.rotations.extend(rotation);
+        snapshot.rotations.values_mut().for_each(|rotation| rotation.refund(agent, turn_charge));
+    }
+    snapshot.rotations.remove(&queue(SALES)).unwrap_or_default()
+}
+
+/// Whom ten rounds of turns go to, capacity apart.
+fn ten_rounds(agents: &[i64], rotation: Rotation) -> Vec<i64> {
+    let turns = 10 * agents.len() as i64;
+    let mut snapshot = snapshot(agents.iter().map(|id| agent(*id)), (1..=turns).map(head).collect());
+    snapshot.rotations = BTreeMap::from([(queue(SALES), rotation)]);
+    let policy = Policy { strategy: Strategy::RoundRobin, capacity: None, ..Policy::default() };
+    chosen(&decide(&snapshot, &policy, NOW))
+}
+
+#[test]
+fn after_a_thousand_turns_given_back_a_newcomer_has_their_share_within_three_rounds() {
+    let turns = ten_rounds(&[1, 2, 3, 4, 5], refused(1..5, 1_000));
+
+    let of_the_newcomer = |turns: &[i64]| turns.iter().filter(|agent| **agent == 5).count();
+    assert!(of_the_newcomer(&turns[..15]) >= 1, "{turns:?}");
+    assert!((6..=7).contains(&of_the_newcomer(&turns[15..])), "{turns:?}");
+}
+
+#[test]
+fn after_a_thousand_turns_given_back_to_others_a_returner_has_their_share_within_three_rounds() {
+    let away = Rotation::from_stored([(AgentId(5), -4)].into_iter().chain(refused(1..5, 1_000).iter()));
+
+    let turns = ten_rounds(&[1, 2, 3, 4, 5], away);
+
+    assert!(turns[..15].contains(&5), "{turns:?}");
+    assert!(turns[15..].iter().filter(|agent| **agent == 5).count() >= 6, "{turns:?}");
+}
+
+#[test]
+fn a_newcomer_before_whom_all_others_owe_turns_has_no_more_than_three_rounds_of_them() {
+    let owing = Rotation::from_stored((1..5).map(|id| (AgentId(id), -100_000)));
+
+    let turns = ten_rounds(&[1, 2, 3, 4, 5], owing);
+
+    assert!(turns.iter().filter(|agent| **agent == 5).count() <= 13, "{turns:?}");
+}
+
+#[test]
+fn the_greatest_weights_and_the_longest_rotation_fit() {
+    let mut rotation = Rotation::from_stored((0..1 << 20).map(|id| (AgentId(id), 0)));
+    let everybody = || (0..1 << 20).map(|place| (place, u32::MAX));
+
+    let turns: Vec<usize> =
+        (0..3).filter_map(|_| rotation.choose(everybody(), Turns::Smooth)).map(|(place, _)| place).collect();
+
+    assert_eq!(turns, [0, 1, 2]);
 }

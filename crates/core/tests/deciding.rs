@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use sebastian_core::{
     Agent, AgentId, AgentLoad, Answers, Decision, Head, Outcome, Park, ParkReason, Policy, Presence,
-    Rejection, Role, Roster, Rulebook, Snapshot, decide,
-    decide::{PARK_MAX, explain, free_slots},
+    QueueKey, Rejection, Role, Roster, Rulebook, Snapshot, Strategy, decide,
+    decide::{PARK_MAX, explain, free_slots, servable},
 };
 
 use crate::support::*;
@@ -307,4 +307,39 @@ fn an_agent_listed_twice_in_a_poll_has_one_seat() {
     assert_eq!(ids, [ANA, BUDI]);
     assert_eq!(twice.agent(BUDI).map(|agent| agent.id), Some(BUDI));
     assert_eq!(twice.agent(AgentId(3)), None);
+}
+
+const RANKED: [Strategy; 4] =
+    [Strategy::Balanced, Strategy::LeastLoaded, Strategy::LongestIdle, Strategy::FirstFit];
+
+#[test]
+fn a_queue_whose_members_are_all_full_is_not_worth_reading() {
+    let elsewhere = Agent { inboxes: Some(vec![SUPPORT]), ..agent(3) };
+    let mut snapshot = snapshot([agent(1), agent(2), elsewhere], vec![]);
+    snapshot.loads = BTreeMap::from([load(1, 3), load(2, 3)]);
+    let queues = || [SALES, SUPPORT].map(|inbox| QueueKey { inbox: Some(inbox), team: None });
+
+    for strategy in RANKED {
+        let policy = Policy { strategy, ..Policy::default() };
+        assert_eq!(servable(&snapshot, &policy, NOW, queues()), queues()[1..], "{strategy:?}");
+    }
+}
+
+#[test]
+fn a_conversation_is_blocked_only_while_somebody_has_room_for_another() {
+    let refuses_one = Head { refused: vec![(ANA, NOW + SECOND)], ..head(1) };
+    let elsewhere = Agent { inboxes: Some(vec![SUPPORT]), ..agent(3) };
+    let mut snapshot = snapshot([agent(1), agent(2), elsewhere], vec![refuses_one]);
+
+    for strategy in RANKED {
+        let policy = Policy { strategy, ..Policy::default() };
+        let mut blocked = |of_ana: u32| {
+            snapshot.loads = BTreeMap::from([load(1, of_ana), load(2, 3)]);
+            let decision = decide(&snapshot, &policy, NOW).remove(0);
+            assert_eq!(decision.outcome, Outcome::Pass, "{strategy:?}");
+            decision.blocked
+        };
+        assert!(blocked(2), "{strategy:?}");
+        assert!(!blocked(3), "{strategy:?}");
+    }
 }

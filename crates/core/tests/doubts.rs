@@ -51,6 +51,7 @@ fn a_second_doubt_keeps_the_first_ones_time_and_place() {
 fn a_room_seen_served_is_doubted_no_more() {
     let (mut ledger, room) = with_ana();
     ledger.fold(&room, allocate());
+    ledger.pass(SETTLED);
 
     ledger.read_back(&room, Seen::Served);
 
@@ -271,10 +272,24 @@ fn a_turn_is_paid_even_when_the_agent_was_taken_out_again() {
 }
 
 #[test]
+fn a_room_seen_over_too_soon_after_its_customer_wrote_opens_their_new_session() {
+    let (mut ledger, room) = with_ana();
+    let place = ledger.fold(&room, allocate());
+    ledger.pass(std::time::Duration::from_secs(1));
+
+    // The list lags: it still shows the session before.
+    ledger.read_back(&room, Seen::Over(Closed::Resolved));
+
+    assert_eq!(ledger.open_in(&room).position, place);
+    assert_eq!(ledger.load(ANA), 0);
+}
+
+#[test]
 fn a_room_seen_over_frees_its_agent() {
     for how in [Closed::Resolved, Closed::RoomGone] {
         let (mut ledger, room) = with_ana();
         ledger.fold(&room, allocate());
+        ledger.pass(SETTLED);
 
         ledger.read_back(&room, Seen::Over(how));
 

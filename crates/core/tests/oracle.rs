@@ -10,7 +10,7 @@ use sebastian_core::{
     Agent, AgentId, AgentLoad, Decision, FairDistribution, Head, Hold, InboxId, Outcome, Park, ParkReason,
     Policy, PolicyId, Preset, QueueKey, QueueRules, Rejection, Rotation, Rulebook, Snapshot,
     Strategy as Choice, Timestamp,
-    decide::{EXCLUSION_PARK, PARK_MAX, explain, free_slots},
+    decide::{EXCLUSION_PARK, PARK_MAX, explain, free_slots, servable},
     rulebook::{AssignmentPolicy, CapacityPolicy, ExclusionRules, InboxRules, LeaveStatus, Paused},
 };
 
@@ -266,14 +266,7 @@ impl<'a> Model<'a> {
 
     /// The platform's answer for the room, where the roster does not tell all.
     fn answer(&self, head: &Head) -> Option<&'a [Agent]> {
-        let agents = &self.snapshot.roster.agents;
-        let open = |agent: &Agent| {
-            matches!(
-                self.stands_out(agent, head, None),
-                Some(Rejection::InboxUnknown | Rejection::LoadUnknown)
-            )
-        };
-        self.snapshot.answers.agents.get(&head.room).filter(|_| agents.iter().any(open)).map(Vec::as_slice)
+        self.snapshot.answers.agents.get(&head.room).filter(|_| self.is_open(head)).map(Vec::as_slice)
     }
 
     fn reject(&self, agent: &Agent, head: &Head) -> Option<Rejection> {
@@ -294,6 +287,21 @@ impl<'a> Model<'a> {
         let answer = self.answer(head);
         let agents = self.snapshot.roster.agents.iter();
         agents.filter(|agent| self.stands_out(agent, head, answer).is_none()).collect()
+    }
+
+    /// Whether some member of the queue has room, as `answer` and the roster tell who they are.
+    fn has_room(&self, head: &Head, answer: Option<&[Agent]>) -> bool {
+        let mut agents = self.snapshot.roster.agents.iter();
+        agents.any(|agent| self.stands_out(agent, head, answer).is_none() && self.shut(agent, head).is_none())
+    }
+
+    /// Whether the roster leaves open if somebody is eligible.
+    fn is_open(&self, head: &Head) -> bool {
+        let open = |agent: &Agent| {
+            let why = self.stands_out(agent, head, None);
+            matches!(why, Some(Rejection::InboxUnknown | Rejection::LoadUnknown))
+        };
+        self.snapshot.roster.agents.iter().any(open)
     }
 
     /// Who is preferred by load: the lower, as fractions.
@@ -382,6 +390,10 @@ impl<'a> Model<'a> {
             }
         }
         let (id, turn) = turns[best?];
+        let round: i64 = turns.iter().map(|(id, _)| weight(*id)).sum();
+        for (_, other) in turns.iter_mut().filter(|(id, _)| !is_least_recent && is_in_pool(*id)) {
+            *other = (turn - 2 * round).max(*other);
+        }
         let total: i64 = pool.iter().map(|agent| weight(agent.id)).sum();
         let charge = if is_least_recent { turn - back } else { total };
         turns[best?].1 -= charge;
@@ -415,7 +427,7 @@ impl<'a> Model<'a> {
             return Outcome::Park(Park { until: NOW + EXCLUSION_PARK, why: ParkReason::Excluded });
         }
         let by_platform = self.strategy(head) == Choice::Platform;
-        let has_room = self.members(head).into_iter().any(|member| self.shut(member, head).is_none());
+        let has_room = self.has_room(head, self.answer(head));
         if by_platform && has_room && !self.snapshot.answers.proposed.contains_key(&head.room) {
             return Outcome::Ask;
         }
@@ -514,8 +526,22 @@ proptest! {
             }
             prop_assert_eq!(decision.hold, model.hold(head));
             prop_assert_eq!(decision.excluded.is_some(), model.is_excluded(head));
+            let answer = model.answer(head);
+            let others_might = answer.is_some() || model.has_room(head, None);
+            let is_passed = decision.outcome == Outcome::Pass && decision.hold.is_none();
+            prop_assert_eq!(decision.blocked, is_passed && others_might);
             model.given.extend(chosen.map(|agent| (agent, head.inbox)));
         }
+    }
+
+    #[test]
+    fn a_queue_is_servable_while_a_member_has_room_or_the_platform_might_tell_of_one(world in a_world()) {
+        let model = Model::new(&world);
+        let heads = &world.snapshot.waiting;
+        let might = |head: &&Head| model.hold(head).is_none() && (model.is_open(head) || model.has_room(head, None));
+        let expected: Vec<QueueKey> = heads.iter().filter(might).map(Head::queue).collect();
+        let queues = heads.iter().map(Head::queue);
+        prop_assert_eq!(servable(&world.snapshot, &world.policy, NOW, queues), expected);
     }
 
     #[test]

@@ -9,10 +9,10 @@ use std::{
 
 use proptest::test_runner::{Config, RngSeed};
 use sebastian_core::{
-    Adopted, Agent, AgentId, AgentLoad, Changes, Conversation, ConversationId, Event, EventKind, Head, Hints,
-    InboxId, LatestService, Listing, Order, Origin, Outcome, Park, ParkReason, Policy, Presence, Role,
-    RoomId, Rooms, Roster, Rulebook, Seen, Seq, ServiceId, Settled, Settlement, Snapshot, Source, State,
-    Status, Timestamp, Timing, Traits, Turn, Update, Verdict, decide,
+    Adopted, Agent, AgentId, AgentLoad, Astray, Changes, Conversation, ConversationId, Event, EventKind,
+    Head, Hints, InboxId, LatestService, Listing, Order, Origin, Outcome, Park, ParkReason, Policy, Presence,
+    Role, RoomId, Rooms, Roster, Rulebook, Seen, Seq, ServiceId, Settled, Settlement, Snapshot, Source,
+    State, Status, Timestamp, Timing, Traits, Turn, Update, Verdict, decide,
 };
 
 pub use crate::rules::*;
@@ -331,7 +331,7 @@ impl Ledger {
     /// `agent` is gone: what they serve in `room` goes back to its place.
     pub fn put_back(&mut self, room: &RoomId, agent: AgentId) -> bool {
         let id = self.open_in(room).id;
-        self.transact(|rooms| rooms.put_back_stray(id, agent))
+        self.transact(|rooms| rooms.put_back_stray(id, agent, Astray::Gone))
     }
 
     pub fn unresolved(&self) -> impl Iterator<Item = &Conversation> {

@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use sebastian_core::{
-    AgentId, Conversation, Order, Park, ParkReason, Policy, Priority, RoomId, Rulebook, SlotRule, State,
-    Status, TeamId, Timestamp, Update, Verdict,
-    conversation::FAR,
+    AgentId, Astray, Conversation, Order, Park, ParkReason, Policy, Priority, RoomId, Rulebook, SlotRule,
+    State, Status, TeamId, Timestamp, Update, Verdict,
+    conversation::{FAR, HOPS_MAX, POISON_PARK, REFUSALS_MAX},
     rulebook::{AgentRules, Paused},
 };
 
@@ -464,6 +464,66 @@ fn a_stray_goes_back_once_and_only_from_the_agent_named() {
     let ours = ledger.open_in(&room);
     assert_eq!((&ours.state, ours.replaces), (&IN_LINE, Some(ANA)));
     assert_eq!(ledger.load(ANA), 0);
+}
+
+#[test]
+fn a_conversation_is_taken_from_three_absent_agents_and_stays_with_the_fourth() {
+    let (mut ledger, room) = served_by(Ledger::new(), ANA);
+    let place = ledger.open_in(&room).position;
+    for _ in 0..HOPS_MAX {
+        let id = ledger.open_in(&room).id;
+        assert!(ledger.transact(|rooms| rooms.put_back_stray(id, ANA, Astray::Offline)));
+        assert_eq!(ledger.open_in(&room).position, place);
+        ledger.assign(&room, ANA);
+    }
+    let id = ledger.open_in(&room).id;
+
+    assert!(!ledger.transact(|rooms| rooms.put_back_stray(id, ANA, Astray::Offline)));
+    assert!(ledger.put_back(&room, ANA), "who is gone cannot keep it, however often it moved");
+}
+
+#[test]
+fn what_the_platform_refuses_ten_times_in_a_row_sits_out_until_somebody_retries_it() {
+    let (mut ledger, room) = (Ledger::new(), room(1));
+    ledger.fold(&room, allocate());
+    for times in 1..=REFUSALS_MAX {
+        assert_eq!(ledger.open_in(&room).state, IN_LINE, "after {times} refusals");
+        let attempt = ledger.reserve(&room, ANA);
+        ledger.settle(attempt, Verdict::Released { refused: true });
+    }
+    let park = Park { until: ledger.now + POISON_PARK, why: ParkReason::Poison };
+    assert_eq!(ledger.open_in(&room).state, State::Waiting { park: Some(park) });
+    assert_eq!(ledger.load(ANA), 0);
+
+    ledger.update(&room, Update { retry: true, ..Update::default() });
+
+    let ours = ledger.open_in(&room);
+    assert_eq!((&ours.state, ours.refusals, &ours.refused[..]), (&IN_LINE, 0, &[][..]));
+}
+
+#[test]
+fn an_assignment_forgets_refusals() {
+    let (mut ledger, room) = (Ledger::new(), room(1));
+    ledger.fold(&room, allocate());
+    let attempt = ledger.reserve(&room, ANA);
+    ledger.settle(attempt, Verdict::Released { refused: true });
+    assert_eq!(ledger.open_in(&room).refusals, 1);
+
+    ledger.assign(&room, BUDI);
+
+    assert_eq!(ledger.open_in(&room).refusals, 0);
+}
+
+#[test]
+fn a_retry_takes_up_nothing_that_is_put_off() {
+    let (mut ledger, room) = (Ledger::new(), room(1));
+    ledger.fold(&room, allocate());
+    ledger.update(&room, status(Status::Pending));
+    let before = ledger.open_in(&room).state.clone();
+
+    ledger.update(&room, Update { retry: true, ..Update::default() });
+
+    assert_eq!(ledger.open_in(&room).state, before);
 }
 
 #[test]

@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 pub use self::rejections::{Rejection, Rejections};
 use self::{round::Round, seat::Seat};
 use crate::{
-    Agent, AgentId, AgentLoad, ConversationId, Exclusion, Hold, InboxId, Park, Policy, RateWindow, RoomId,
-    Roster, Rulebook, Seq, TeamId, Timestamp, conversation::Traits, rotation::Rotation,
+    Agent, AgentId, AgentLoad, Conversation, ConversationId, Exclusion, Hold, InboxId, Park, Policy,
+    RateWindow, RoomId, Roster, Rulebook, Seq, TeamId, Timestamp, conversation::Traits, rotation::Rotation,
 };
 
 /// Everything a decision looks at, beside the account's [`Policy`].
@@ -79,6 +79,22 @@ pub struct Head {
 }
 
 impl Head {
+    /// A conversation as a decision looks at it.
+    #[must_use]
+    pub fn of(conversation: &Conversation) -> Self {
+        Self {
+            conversation: conversation.id,
+            room: conversation.room.clone(),
+            inbox: conversation.inbox,
+            traits: conversation.traits.clone(),
+            rank: conversation.rank,
+            position: conversation.position,
+            opened_at: conversation.opened_at,
+            last_activity_at: conversation.last_activity_at,
+            refused: conversation.refused.clone(),
+        }
+    }
+
     /// The queue it stands in.
     #[must_use]
     pub fn queue(&self) -> QueueKey {

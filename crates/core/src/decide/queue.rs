@@ -1,15 +1,15 @@
 //! One queue during a round: who may serve it, and whom its strategy prefers.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use super::{
     Head, QueueKey,
     seat::{Candidates, Rank, Seat},
 };
 use crate::{
-    AgentId, CapacityPolicyId, ConversationId, FairDistribution, Policy, Preset, QueueRules, Rejection,
-    Strategy, Timestamp,
-    rotation::{Rotation, Turns},
+    AgentId, CapacityPolicyId, ConversationId, FairDistribution, InboxId, Policy, Preset, QueueRules,
+    Rejection, Strategy, Timestamp,
+    rotation::{Contender, Rotation, Turns},
     rulebook::{ExclusionRules, Limits},
 };
 
@@ -23,18 +23,31 @@ pub(super) struct Tally {
 /// What everybody holds by now, of all inboxes and of the queue's.
 #[derive(Clone, Copy)]
 pub(super) struct Holdings<'h, 'a> {
-    pub desk: &'h [Seat<'a>],
+    desk: &'h [Seat<'a>],
     /// Empty where nothing is counted by inbox.
-    pub tallies: &'h [Tally],
+    tallies: &'h [Tally],
 }
 
-impl<'a> Holdings<'_, 'a> {
+impl<'h, 'a> Holdings<'h, 'a> {
+    pub fn of(
+        desk: &'h [Seat<'a>],
+        tallies: &'h HashMap<Option<InboxId>, Vec<Tally>>,
+        inbox: Option<InboxId>,
+    ) -> Self {
+        Self { desk, tallies: tallies.get(&inbox).map_or(&[], Vec::as_slice) }
+    }
+
     fn seat(&self, member: &Member) -> &Seat<'a> {
         &self.desk[member.seat]
     }
 
     fn tally(&self, member: &Member) -> Tally {
         self.tallies.get(member.seat).copied().unwrap_or_default()
+    }
+
+    /// Why a member cannot take one more.
+    fn shut(&self, member: &Member, fair: Option<FairDistribution>) -> Option<Rejection> {
+        member.shut(self.seat(member).certain_load(), self.tally(member), fair)
     }
 }
 
@@ -126,7 +139,8 @@ pub(super) struct Queue<'a> {
 
 /// Those who have room, in the way the strategy needs them.
 enum Choices {
-    Ranked(Candidates),
+    /// By group: members whom the same rules keep from a conversation are passed over in one step.
+    Ranked(Vec<Candidates>),
     Pool(Vec<Choice>),
 }
 
@@ -136,6 +150,15 @@ struct Choice {
     /// In the rotation, under [`Strategy::RoundRobin`]. A pool is ascending by it.
     place: usize,
     weight: u32,
+    group: usize,
+}
+
+/// The rotation of a queue during a round.
+#[derive(Default)]
+pub(super) struct Turning {
+    pub rotation: Rotation,
+    /// The sum of the weights of everybody in it.
+    pub round: i64,
 }
 
 impl<'a> Queue<'a> {
@@ -157,22 +180,33 @@ impl<'a> Queue<'a> {
             noted: 0,
         };
         let members = queue.standing.members.iter().enumerate();
+        let with_room = members.filter(|(_, member)| queue.shut(member, holdings).is_none());
         queue.choices = match queue.rules.strategy {
             Strategy::Balanced | Strategy::LeastLoaded | Strategy::LongestIdle | Strategy::FirstFit => {
-                let ranks = members.filter_map(|(index, member)| queue.rank(index, member, holdings));
-                Choices::Ranked(Candidates::new(ranks))
+                let mut ranks = vec![Vec::new(); queue.exclusions.len() + 1];
+                for (index, member) in with_room {
+                    ranks[queue.group(member)].push(queue.measure.rank(index, member, holdings));
+                }
+                Choices::Ranked(ranks.into_iter().map(Candidates::new).collect())
             }
             Strategy::RoundRobin | Strategy::Random | Strategy::Platform => {
-                let with_room = members.filter(|(_, member)| queue.shut(member, holdings).is_none());
                 let choice = |(index, member)| Choice {
                     member: index,
                     place: index,
                     weight: holdings.seat(member).weight,
+                    group: queue.group(member),
                 };
                 Choices::Pool(with_room.map(choice).collect())
             }
         };
         queue
+    }
+
+    /// Members of a group are kept from the same conversations, the platform's refusals apart: a group for each entry of
+    /// `exclusions`, and behind them one of whoever takes everything.
+    fn group(&self, member: &Member) -> usize {
+        let found = member.policy.map(|policy| self.exclusions.binary_search_by_key(&policy, |(id, _)| *id));
+        found.and_then(Result::ok).unwrap_or(self.exclusions.len())
     }
 
     /// How turns go round here.
@@ -210,10 +244,7 @@ impl<'a> Queue<'a> {
     pub fn note<I>(&mut self, given: &[(usize, I)], holdings: Holdings<'_, 'a>) {
         let Choices::Pool(pool) = &mut self.choices else { return };
         let Standing { members, fair, .. } = &*self.standing;
-        let is_shut = |index: &usize| {
-            let member = &members[*index];
-            member.shut(holdings.seat(member).certain_load(), holdings.tally(member), *fair).is_some()
-        };
+        let is_shut = |index: &usize| holdings.shut(&members[*index], *fair).is_some();
         let new = given[self.noted..].iter();
         let found = new.filter_map(|(seat, _)| members.binary_search_by_key(seat, |member| member.seat).ok());
         for shut in found.filter(is_shut) {
@@ -224,10 +255,14 @@ impl<'a> Queue<'a> {
         self.noted = given.len();
     }
 
-    /// Whether some member has room, where that matters: the ranked find out as they choose.
-    pub fn has_room(&self) -> bool {
-        match &self.choices {
-            Choices::Ranked(_) => true,
+    /// Whether some member has room.
+    pub fn has_room(&mut self, holdings: Holdings<'_, 'a>) -> bool {
+        match &mut self.choices {
+            Choices::Ranked(groups) => {
+                let Standing { members, fair, .. } = &*self.standing;
+                let has_room = |index: usize| holdings.shut(&members[index], *fair).is_none();
+                groups.iter_mut().any(|candidates| candidates.any(has_room))
+            }
             Choices::Pool(pool) => !pool.is_empty(),
         }
     }
@@ -238,38 +273,23 @@ impl<'a> Queue<'a> {
         head: &Head,
         left_out: &LeftOut,
         holdings: Holdings<'_, 'a>,
-        rotation: Option<&mut Rotation>,
+        turning: Option<&mut Turning>,
         proposed: Option<AgentId>,
     ) -> Option<(usize, i64)> {
         let mut choices = std::mem::replace(&mut self.choices, Choices::Pool(Vec::new()));
-        let members = &self.standing.members;
-        let leaves_out = |index: usize| left_out.contains(&members[index]);
         let chosen = match &mut choices {
-            Choices::Ranked(candidates) => {
-                let rank = |index: usize| self.rank(index, &members[index], holdings);
-                candidates.best(rank, leaves_out).map(|index| (index, 0))
-            }
+            Choices::Ranked(groups) => self.best(groups, left_out, holdings).map(|index| (index, 0)),
             Choices::Pool(pool) => {
-                let takes = |choice: &&Choice| !leaves_out(choice.member);
-                match rotation {
-                    Some(rotation) => {
-                        let weight = |choice: &Choice| (choice.place, choice.weight);
-                        let chosen = if left_out.is_nobody() {
-                            rotation.choose(pool.iter().map(weight), self.turns())
-                        } else {
-                            rotation.choose(pool.iter().filter(takes).map(weight), self.turns())
-                        };
-                        chosen.and_then(|(place, charge)| {
-                            let at = pool.binary_search_by_key(&place, |choice| choice.place).ok()?;
-                            Some((pool[at].member, charge))
-                        })
-                    }
+                let members = &self.standing.members;
+                let takes = |at: usize| !left_out.contains(&members[pool[at].member]);
+                match turning {
+                    Some(turning) => self.take_turn(pool, &self.takes(pool, left_out), turning),
                     None if self.rules.strategy == Strategy::Platform => {
-                        let is_proposed = |choice: &&Choice| Some(members[choice.member].agent) == proposed;
-                        pool.iter().filter(takes).find(is_proposed).map(|choice| (choice.member, 0))
+                        let is_proposed = |choice: &Choice| Some(members[choice.member].agent) == proposed;
+                        let found = pool.iter().position(is_proposed).filter(|at| takes(*at));
+                        found.map(|at| (pool[at].member, 0))
                     }
                     None => {
-                        let takes = |at: usize| !leaves_out(pool[at].member);
                         let drawn = draw(self.rules.seed, head.conversation, pool.len(), takes);
                         drawn.map(|at| (pool[at].member, 0))
                     }
@@ -280,9 +300,54 @@ impl<'a> Queue<'a> {
         chosen
     }
 
-    /// Why a member cannot take one more.
+    fn best(
+        &self,
+        groups: &mut [Candidates],
+        left_out: &LeftOut,
+        holdings: Holdings<'_, 'a>,
+    ) -> Option<usize> {
+        let members = &self.standing.members;
+        let rank = |index: usize| self.rank(index, &members[index], holdings);
+        let is_refused = |index: usize| left_out.refused.contains(&members[index].agent);
+        let open = groups.iter_mut().enumerate().filter(|(group, _)| self.admits(*group, left_out));
+        let best = open.filter_map(|(_, candidates)| candidates.best(rank, is_refused)).min();
+        best.map(|rank| rank.index)
+    }
+
+    fn take_turn(&self, pool: &[Choice], takes: &[bool], turning: &mut Turning) -> Option<(usize, i64)> {
+        let contenders = pool.iter().zip(takes).map(|(choice, takes)| Contender {
+            place: choice.place,
+            weight: choice.weight,
+            is_in: *takes,
+        });
+        let (place, charge) = turning.rotation.choose_among(contenders, self.turns(), turning.round)?;
+        let at = pool.binary_search_by_key(&place, |choice| choice.place).ok()?;
+        Some((pool[at].member, charge))
+    }
+
+    /// Who of `pool` may take a conversation.
+    fn takes(&self, pool: &[Choice], left_out: &LeftOut) -> Vec<bool> {
+        if left_out.is_nobody() {
+            return vec![true; pool.len()];
+        }
+        let admitted: Vec<bool> =
+            (0..=self.exclusions.len()).map(|group| self.admits(group, left_out)).collect();
+        let mut takes: Vec<bool> = pool.iter().map(|choice| admitted[choice.group]).collect();
+        let members = &self.standing.members;
+        for agent in &left_out.refused {
+            let found = members.binary_search_by_key(agent, |member| member.agent).ok();
+            let at = found.and_then(|index| pool.iter().position(|choice| choice.member == index));
+            takes.get_mut(at.unwrap_or(pool.len())).into_iter().for_each(|takes| *takes = false);
+        }
+        takes
+    }
+
+    fn admits(&self, group: usize, left_out: &LeftOut) -> bool {
+        self.exclusions.get(group).is_none_or(|(policy, _)| !left_out.policies.contains(policy))
+    }
+
     fn shut(&self, member: &Member, holdings: Holdings<'_, '_>) -> Option<Rejection> {
-        member.shut(holdings.seat(member).certain_load(), holdings.tally(member), self.standing.fair)
+        holdings.shut(member, self.standing.fair)
     }
 
     /// How much a member is to be preferred; `None` when they cannot take one more.

@@ -8,13 +8,12 @@ use std::{
 use super::{
     Decision, EXCLUSION_PARK, Head, Outcome, PARK_MAX, QueueKey, Rate, Rejection, Rejections, Snapshot,
     Standpoint, Verdicts, is_stale,
-    queue::{Holdings, LeftOut, Member, Queue, Standing, Tally},
+    queue::{Holdings, LeftOut, Member, Queue, Standing, Tally, Turning},
     rejections::Facts,
     seat::{Beside, Seat},
 };
 use crate::{
     Agent, AgentId, FairDistribution, InboxId, Park, ParkReason, Policy, QueueRules, Strategy, Timestamp,
-    rotation::Rotation,
 };
 
 pub(super) struct Round<'a> {
@@ -28,7 +27,7 @@ pub(super) struct Round<'a> {
     tallies: HashMap<Option<InboxId>, Vec<Tally>>,
     queues: HashMap<QueueKey, Queue<'a>>,
     /// Of queues that are dealt by turns.
-    rotations: BTreeMap<QueueKey, Rotation>,
+    turning: BTreeMap<QueueKey, Turning>,
     facts: Facts,
     with_room: usize,
     left: u32,
@@ -48,7 +47,7 @@ impl<'a> Round<'a> {
             desk,
             tallies: HashMap::new(),
             queues: HashMap::new(),
-            rotations: BTreeMap::new(),
+            turning: BTreeMap::new(),
             facts: Facts { loads, ..Facts::default() },
             left: snapshot.limit,
         }
@@ -104,7 +103,8 @@ impl<'a> Round<'a> {
             left_out,
             chosen,
         };
-        let blocked = outcome == Outcome::Pass && hold.is_none() && queue.has_room();
+        let blocked =
+            outcome == Outcome::Pass && hold.is_none() && queue.has_room(self.holdings(queue.key.inbox));
         Decision {
             conversation: head.conversation,
             outcome,
@@ -118,21 +118,25 @@ impl<'a> Round<'a> {
 
     /// Whether something of the queue may be given out now, or might if the platform told more.
     pub fn could_serve(&mut self, key: QueueKey) -> bool {
-        let queue = self.queue(key, None);
-        queue.rules.hold.is_none() && (queue.standing.unknown || queue.has_room())
+        let mut queue = self.queue(key, None);
+        queue.rules.hold.is_none() && (queue.standing.unknown || queue.has_room(self.holdings(key.inbox)))
+    }
+
+    fn holdings(&self, inbox: Option<InboxId>) -> Holdings<'_, 'a> {
+        Holdings::of(&self.desk, &self.tallies, inbox)
     }
 
     fn outcome(&mut self, head: &Head, queue: &mut Queue<'a>, left_out: &LeftOut) -> Outcome {
-        let tallies = self.tallies.get(&queue.key.inbox).map_or(&[][..], Vec::as_slice);
-        let holdings = Holdings { desk: &self.desk, tallies };
+        let holdings = Holdings::of(&self.desk, &self.tallies, queue.key.inbox);
         queue.note(&self.facts.given, holdings);
         let by_platform = queue.rules.strategy == Strategy::Platform;
         let proposed = self.snapshot.answers.proposed.get(&head.room).copied();
-        if by_platform && proposed.is_none() && queue.has_room() {
+        let has_room = by_platform && queue.has_room(holdings);
+        if has_room && proposed.is_none() {
             return Outcome::Ask;
         }
-        let rotation = self.rotations.get_mut(&queue.key);
-        let chosen = queue.choose(head, left_out, holdings, rotation, proposed.flatten());
+        let turning = self.turning.get_mut(&queue.key);
+        let chosen = queue.choose(head, left_out, holdings, turning, proposed.flatten());
         let is_answered = self.snapshot.answers.agents.contains_key(&head.room);
         let park = |why| Outcome::Park(Park { until: self.now + PARK_MAX, why });
         match chosen {
@@ -140,7 +144,7 @@ impl<'a> Round<'a> {
             None if queue.standing.unknown => Outcome::Ask,
             // Others in its queue may be rooms of other inboxes: it must not stand before them.
             None if is_answered && queue.standing.is_hopeless() => park(ParkReason::NobodyEligible),
-            None if by_platform && queue.has_room() => park(ParkReason::NotProposed),
+            None if has_room => park(ParkReason::NotProposed),
             None => self.passed_over(head, queue, left_out),
         }
     }
@@ -190,9 +194,7 @@ impl<'a> Round<'a> {
         self.tally(key.inbox, rules.fair_distribution);
         let outside = self.outsiders(key, &rules, answer);
         let standing = self.stand(key.inbox, &rules, &outside, answer.is_some());
-        let tallies = self.tallies.get(&key.inbox).map_or(&[][..], Vec::as_slice);
-        let holdings = Holdings { desk: &self.desk, tallies };
-        let mut queue = Queue::new(key, rules, standing, self.policy, holdings);
+        let mut queue = Queue::new(key, rules, standing, self.policy, self.holdings(key.inbox));
         if queue.rules.strategy == Strategy::RoundRobin {
             // Whether somebody left is not asked of one room's answer: it says nothing of who else is in the queue.
             let by_roster = answer.map(|_| self.outsiders(key, &queue.rules, None));
@@ -209,8 +211,8 @@ impl<'a> Round<'a> {
         by_roster: &[Option<Rejection>],
     ) {
         let key = queue.key;
-        let stored = || self.snapshot.rotations.get(&key).cloned();
-        let mut rotation = self.rotations.remove(&key).or_else(stored).unwrap_or_default();
+        let stored = || self.snapshot.rotations.get(&key).cloned().unwrap_or_default();
+        let mut rotation = self.turning.remove(&key).map_or_else(stored, |turning| turning.rotation);
         let is_gone = |why: &Option<Rejection>| !matches!(why, None | Some(Rejection::InboxUnknown));
         let agents = |keep: &dyn Fn(usize) -> bool| -> Vec<AgentId> {
             let kept = self.desk.iter().enumerate().filter(|(index, _)| keep(*index));
@@ -218,8 +220,12 @@ impl<'a> Round<'a> {
         };
         let stays = agents(&|index| outside[index].is_none() || !is_gone(&by_roster[index]));
         let joins = agents(&|index| outside[index].is_none());
-        queue.take_places(&rotation.enroll(&stays, &joins, queue.turns()));
-        self.rotations.insert(key, rotation);
+        let places = rotation.enroll(&stays, &joins, queue.turns());
+        queue.take_places(&places);
+        let mut places = Beside::new(places.into_iter());
+        let enrolled = self.desk.iter().filter(|seat| places.at(seat.agent.id).is_some());
+        let round = enrolled.map(|seat| i64::from(seat.weight)).sum();
+        self.turning.insert(key, Turning { rotation, round });
     }
 
     /// Counts by inbox what a limit counts by inbox. Walks the maps beside the desk: both ascend by agent.
@@ -316,11 +322,12 @@ impl<'a> Round<'a> {
     /// Adds to the decisions what only the end of the round tells.
     pub fn complete(self, decisions: &mut [Decision], heads: &[Head]) {
         let facts = Arc::new(self.facts);
-        let mut turned = self.rotations;
+        let mut turning = self.turning;
         for (decision, head) in decisions.iter_mut().zip(heads).rev() {
             decision.rejected.facts = facts.clone();
             if matches!(decision.outcome, Outcome::Reserve { .. }) {
-                decision.rotation = turned.remove_entry(&head.queue());
+                let turned = turning.remove_entry(&head.queue());
+                decision.rotation = turned.map(|(key, turning)| (key, turning.rotation));
             }
         }
     }

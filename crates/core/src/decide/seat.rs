@@ -228,28 +228,39 @@ impl PartialOrd for Rank {
 pub(crate) struct Candidates(BinaryHeap<Reverse<Rank>>);
 
 impl Candidates {
-    pub fn new(ranks: impl Iterator<Item = Rank>) -> Self {
-        Self(ranks.map(Reverse).collect())
+    pub fn new(ranks: Vec<Rank>) -> Self {
+        Self(ranks.into_iter().map(Reverse).collect())
     }
 
-    /// The member to prefer among those that have a rank by now (the others have no room) and are not `passed_over`.
+    /// The rank of the member to prefer among those that have one by now (the others have no room) and are not
+    /// `passed_over`.
     pub fn best(
         &mut self,
         rank: impl Fn(usize) -> Option<Rank>,
         passed_over: impl Fn(usize) -> bool,
-    ) -> Option<usize> {
+    ) -> Option<Rank> {
         let mut set_aside = Vec::new();
         let best = loop {
             let Some(mut top) = self.0.peek_mut() else { break None };
-            let index = top.0.index;
-            match rank(index) {
+            match rank(top.0.index) {
                 None => drop(PeekMut::pop(top)),
                 Some(rank) if top.0 != rank => top.0 = rank,
-                Some(_) if passed_over(index) => set_aside.push(PeekMut::pop(top)),
-                Some(_) => break Some(index),
+                Some(rank) if passed_over(rank.index) => set_aside.push(PeekMut::pop(top)),
+                Some(rank) => break Some(rank),
             }
         };
         self.0.extend(set_aside);
         best
+    }
+
+    /// Whether any of them still has room, as `has_room` tells.
+    pub fn any(&mut self, has_room: impl Fn(usize) -> bool) -> bool {
+        while let Some(top) = self.0.peek_mut() {
+            if has_room(top.0.index) {
+                return true;
+            }
+            PeekMut::pop(top);
+        }
+        false
     }
 }

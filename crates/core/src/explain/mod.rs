@@ -132,17 +132,7 @@ impl Case<'_> {
             rules: self.rules.clone(),
             limit: 0,
         };
-        let head = Head {
-            conversation: self.conversation.id,
-            room: self.conversation.room.clone(),
-            inbox: self.conversation.inbox,
-            traits: self.conversation.traits.clone(),
-            rank: self.conversation.rank,
-            position: self.conversation.position,
-            opened_at: self.conversation.opened_at,
-            last_activity_at: self.conversation.last_activity_at,
-            refused: self.conversation.refused.clone(),
-        };
+        let head = Head::of(self.conversation);
         let view = View {
             snapshot: &snapshot,
             policy: self.policy,
@@ -306,6 +296,7 @@ fn parked_for(why: ParkReason) -> &'static str {
         ParkReason::Refused => "the platform refused every agent who could serve it",
         ParkReason::Excluded => "its labels or its age kept it from being dealt",
         ParkReason::NotProposed => "the platform proposes nobody for it who may be given it",
+        ParkReason::Poison => "the platform refused it again and again, whoever was to have it",
         ParkReason::Pending => "it is pending",
         ParkReason::Snoozed => "it is snoozed",
     }

@@ -65,7 +65,7 @@ impl Rooms {
         }
     }
 
-    /// Whether `agent` may serve what `team` serves, as far as is known.
+    /// Whether `agent` may serve `conversation` as far as teams go: one that is not known keeps nobody out.
     pub(crate) fn serves(&self, agent: AgentId, conversation: &Conversation) -> bool {
         let team = conversation.traits.team.and_then(|team| self.rules.teams.get(&team));
         team.is_none_or(|team| team.members.contains(&agent))

@@ -61,7 +61,7 @@ pub struct AgentDraft {
 /// What is sent to pause something.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct PauseDraft {
     /// Until when. Null or absent: until resumed.
     pub until: Field<Timestamp>,
@@ -165,13 +165,17 @@ impl Rulebook {
             if route.team.is_some_and(|team| !self.teams.contains_key(&team)) {
                 wrong.add(format!("routes[{i}].team"), "must exist");
             }
+            for (name, inbox) in [("channel", route.channel), ("inbox", route.inbox)] {
+                if inbox.is_some_and(|inbox| inbox.0 < 1) {
+                    wrong.add(format!("routes[{i}].{name}"), "must be greater than 0");
+                }
+            }
             for (name, word) in [("source", &route.source), ("language", &route.language)] {
-                let is_wrong =
-                    |word: &String| word.trim().is_empty() || word.chars().count() > WORD_CHARS_MAX;
-                if word.as_ref().is_some_and(|word| is_wrong(word) || word.contains('\0')) {
+                let is_long = |word: &String| word.trim().is_empty() || word.chars().count() > WORD_CHARS_MAX;
+                if word.as_ref().is_some_and(|word| is_long(word) || word.contains(char::is_control)) {
                     wrong.add(
                         format!("routes[{i}].{name}"),
-                        format!("must be 1 to {WORD_CHARS_MAX} characters"),
+                        format!("must be 1 to {WORD_CHARS_MAX} characters that can be printed"),
                     );
                 }
             }

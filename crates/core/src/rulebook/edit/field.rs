@@ -255,6 +255,9 @@ read_choice!(Strategy, Order, Priority, crate::Status);
 
 /// Takes an object as a whole.
 pub(super) fn read_object<T: DeserializeOwned>(value: Value) -> Result<T, String> {
+    if !value.is_object() {
+        return Err("must be an object".to_owned());
+    }
     serde_json::from_value(value).map_err(|error| format!("is not understood: {error}"))
 }
 
