@@ -88,6 +88,18 @@ CREATE TABLE rate_windows (
 CREATE UNIQUE INDEX rate_windows_key ON rate_windows
     (account_id, COALESCE(inbox_id, 0), (inbox_id IS NULL), agent_id);
 
+-- The agents as rounds of decisions saw them, without names and what changes from round to round. Kept as long as a round
+-- names them.
+CREATE TABLE rosters (
+    account_id  BIGINT NOT NULL REFERENCES accounts,
+    hash        BYTEA NOT NULL,
+    named_at    TIMESTAMPTZ NOT NULL,
+    body        JSON NOT NULL,
+    PRIMARY KEY (account_id, hash)
+);
+COMMENT ON COLUMN rosters.hash IS 'SHA-256 of the body';
+COMMENT ON COLUMN rosters.named_at IS 'time of the last round that names it';
+
 -- A round that reserved something and all it rested on: deciding again over it chooses the same.
 CREATE TABLE decision_rounds (
     id                BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -95,10 +107,14 @@ CREATE TABLE decision_rounds (
     decided_at        TIMESTAMPTZ NOT NULL,
     rulebook_version  BIGINT NOT NULL,
     policy            JSON NOT NULL,
-    snapshot          JSON NOT NULL
+    snapshot          JSON NOT NULL,
+    roster            BYTEA NOT NULL,
+    FOREIGN KEY (account_id, roster) REFERENCES rosters
 );
+COMMENT ON COLUMN decision_rounds.snapshot IS 'without agents and rulebook, which are named beside it';
 CREATE INDEX decision_rounds_age ON decision_rounds (account_id, decided_at);
 CREATE INDEX decision_rounds_version ON decision_rounds (account_id, rulebook_version);
+CREATE INDEX decision_rounds_roster ON decision_rounds (account_id, roster);
 
 CREATE TABLE decisions (
     account_id       BIGINT NOT NULL,

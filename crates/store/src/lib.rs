@@ -4,6 +4,7 @@
 //! and the demo use; one conformance suite runs on both. The rules themselves live in the core: a store loads
 //! rows, calls them under the account's lock, and writes what changed.
 
+pub mod crash;
 pub mod memory;
 pub mod outbox;
 mod port;

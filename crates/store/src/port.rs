@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use sebastian_core::{
-    AccountId, Adopted, AgentId, AgentLoad, Answers, Conversation, ConversationId, Decision, InboxId,
+    AccountId, Adopted, AgentId, AgentLoad, Answers, Astray, Conversation, ConversationId, Decision, InboxId,
     Listing, NewEvent, Policy, RateWindow, RoomId, Roster, Rulebook, Seen, Settled, Settlement, Snapshot,
     Timestamp,
 };
@@ -15,6 +15,14 @@ pub(crate) const FOLD_EVENTS_MAX: usize = 500;
 
 /// Heads read of each queue beyond the free slots, so that a few that nobody free may take hide none behind them.
 pub(crate) const SPARE_HEADS: usize = 32;
+
+/// Most heads read of a queue when nobody may be given those in front: what lies deeper waits until these are gone. Keeps
+/// a round to milliseconds.
+pub(crate) const HEADS_MAX: usize = 4_096;
+
+/// Conversations put into another place in one transaction after a change of the rules, or when their time has come: keeps
+/// the account's lock to a fraction of a second, however many wait.
+pub(crate) const MOVED_MAX: usize = 2_000;
 
 /// How long changes of the rulebook stay in the audit, whatever else is kept: long enough to be asked about at the end of
 /// a year.
@@ -74,11 +82,12 @@ pub trait Store: Send + Sync {
         asked_at: Timestamp,
     ) -> Result<Settled, StoreError>;
 
-    /// Puts assigned conversations back to their places: each, while this agent still serves it. Returns how many.
+    /// Puts assigned conversations back to their places: each, while this agent still serves it, and as often as
+    /// [`Rooms::put_back_stray`](sebastian_core::Rooms::put_back_stray) lets it. Returns how many.
     async fn put_back(
         &self,
         account: AccountId,
-        strays: &[(ConversationId, AgentId)],
+        strays: &[(ConversationId, AgentId, Astray)],
     ) -> Result<u32, StoreError>;
 
     /// Brings the ledger in step with the rooms the platform lists for an agent.
@@ -125,8 +134,9 @@ pub trait Store: Send + Sync {
     ) -> Result<Option<Arc<Rulebook>>, StoreError>;
 
     /// Shows `change` the newest rulebook and, when it returns entries, makes what it left there the next version and
-    /// writes the entries down as done by `who`: one transaction, one change of an account at a time. Without entries
-    /// nothing is changed. Returns the newest version.
+    /// writes the entries down as done by `who`: one transaction, one change of an account at a time. Entries about
+    /// something else, which leave the rulebook as it was, make no version. Without entries nothing is changed. Returns
+    /// the newest version.
     async fn amend(
         &self,
         account: AccountId,
@@ -182,8 +192,8 @@ pub trait Store: Send + Sync {
     async fn release_lease(&self, name: &str, holder: &str) -> Result<(), StoreError>;
 
     /// Deletes up to `limit` folded events, resolved conversations and closed sessions (each) older than `keep.ledger`,
-    /// recorded decisions older than `keep.decisions` with the versions of the rulebook only they name, and changes in the
-    /// audit older than [`AUDIT_KEPT`]. Returns how many rows went.
+    /// recorded decisions older than `keep.decisions` with the rosters and versions of the rulebook only they name, and
+    /// changes in the audit older than [`AUDIT_KEPT`]. Returns how many rows went.
     async fn purge(&self, account: AccountId, keep: Keep, limit: u32) -> Result<u64, StoreError>;
 }
 
@@ -278,7 +288,7 @@ pub struct Decide<'a> {
     pub roster: Arc<Roster>,
     /// The platform's answers for single rooms.
     pub answers: Arc<Answers>,
-    /// How to choose; here only to tell how many heads are worth reading.
+    /// What holds where the rulebook says nothing; what else happens to the account's conversations goes by it from now on.
     pub policy: &'a Policy,
     /// Most conversations to give out.
     pub limit: u32,
@@ -295,7 +305,8 @@ pub struct Decided {
     pub ask: Vec<RoomId>,
     /// Events folded.
     pub folded: u32,
-    /// There is more to do at once: events were left, or the limit was reached.
+    /// There is more to do at once: the limit was reached, or events, conversations to be sorted or parks that are over were
+    /// left.
     pub more: bool,
     /// Decisions are paused.
     pub pause: Option<Pause>,

@@ -94,7 +94,7 @@ impl TimedDatabase {
         self.database.url()
     }
 
-    async fn set_clock(&self, ms: i64) {
+    pub async fn set_clock(&self, ms: i64) {
         let set = "UPDATE public.test_clock SET at = to_timestamp($1::bigint / 1000.0)";
         self.admin.execute(set, &[&ms]).await.unwrap();
     }

@@ -8,6 +8,7 @@ mod desk;
 mod faults;
 mod model;
 mod promises;
+mod records;
 mod sql;
 mod tls;
 mod upgrade;

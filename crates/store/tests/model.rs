@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use sebastian_core::{
-    AgentId, Closed, FairDistribution, InboxId, Listing, NewEvent, Order, Presence, Priority, RoomId,
+    AgentId, Astray, Closed, FairDistribution, InboxId, Listing, NewEvent, Order, Presence, Priority, RoomId,
     Rulebook, Seen, Settlement, Status, Strategy, TeamId, Update, Verdict,
     rulebook::{CapacityPolicy, ExclusionRules, InboxRules, Overrides, Team},
 };
@@ -93,6 +93,7 @@ fn an_update(rng: &mut StdRng) -> Update {
         snoozed_until: some(rng)
             .then(|| sebastian_core::Timestamp::from_millis(1_700_000_000_000 + rng.random_range(0..90_000))),
         unassign: rng.random_bool(0.1),
+        retry: rng.random_bool(0.2),
     }
 }
 
@@ -267,7 +268,10 @@ impl Caller {
             Call::Resume => format!("{:?}", store.resume(account).await.unwrap()),
             Call::Lease(holder, span) => format!("{:?}", store.lease("one", holder, *span).await.unwrap()),
             Call::PutBack(strays) => {
-                let stray = |(back, agent): &(usize, AgentId)| (self.attempt(*back).conversation, *agent);
+                let whys = [Astray::Gone, Astray::Offline];
+                let stray = |(back, agent): &(usize, AgentId)| {
+                    (self.attempt(*back).conversation, *agent, whys[back % 2])
+                };
                 let strays: Vec<_> = strays.iter().map(stray).collect();
                 format!("{:?}", store.put_back(account, &strays).await.unwrap())
             }

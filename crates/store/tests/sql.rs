@@ -40,8 +40,10 @@ const FILL: &str = "
     SELECT a, n, now() - make_interval(hours => 300 - n), '{}' FROM generate_series(1, 2) a, generate_series(1, 300) n;
     INSERT INTO audit (account_id, at, who, version, action, resource, resource_id)
     SELECT 1 + n % 2, now(), 'admin', n, 'update', 'team', n::text FROM generate_series(1, 10000) n;
-    INSERT INTO decision_rounds (account_id, decided_at, rulebook_version, policy, snapshot)
-    SELECT 1 + n % 2, now() - make_interval(secs => 20000 - n), n % 300, '{}', '{}' FROM generate_series(1, 20000) n;
+    INSERT INTO rosters (account_id, hash, named_at, body)
+    SELECT a, n::text::bytea, now(), '[]' FROM generate_series(1, 2) a, generate_series(0, 999) n;
+    INSERT INTO decision_rounds (account_id, decided_at, rulebook_version, policy, snapshot, roster)
+    SELECT 1 + n % 2, now() - make_interval(secs => 20000 - n), n % 300, '{}', '{}', (n % 1000)::text::bytea FROM generate_series(1, 20000) n;
     INSERT INTO decisions (account_id, conversation_id, attempt, round_id, agent_id, waited_ms)
     SELECT 1 + n % 2, n, 1, n, n % 300, 10 FROM generate_series(1, 20000) n;
     INSERT INTO subscriptions (account_id, url, events, secret, created_at, updated_at)
@@ -53,10 +55,12 @@ const FILL: &str = "
 
 /// A part that only this statement has, arguments of a usual call, the index it is for (or either of two).
 const PLANS: &[(&str, &str, &str)] = &[
-    ("q.team_id, c.traits, c.rank, c.position,", "1, 42", "conversations_heads"),
+    ("q.team_id, c.traits, c.rank, c.position,", "'{1,3,5}', '{42,42,168}'", "conversations_heads"),
     ("snoozed_until <= $2", "1, now(), 500", "conversations_snoozed"),
-    ("AND park_reason = 'excluded'", "1", "conversations_parked"),
-    ("AS key", "1, 1, '{\"order\": \"longest_waiting\"}'", "conversations_unresolved"),
+    ("AND park_reason = 'excluded'", "1, 2000", "conversations_parked"),
+    ("AS key", "1, 1, '{\"order\": \"longest_waiting\"}', 2000", "conversations_heads"),
+    ("AS key", "1, 1, '{\"order\": \"longest_waiting\"}', 2000", "conversations_parked"),
+    ("AS waits", "1", "conversations_heads"),
     ("COUNT(*)::int AS held", "1", "conversations_assigned"),
     ("AS asked (inbox_id)", "1, '{3,4}'", "rate_windows_key"),
     ("FROM rate_windows\n    WHERE account_id = $1 AND", "1, 3, 42", "rate_windows_key"),
@@ -64,6 +68,7 @@ const PLANS: &[(&str, &str, &str)] = &[
     ("DELETE FROM audit", "1, now() - interval '1 hour', 100", "audit_pkey"),
     ("JOIN decision_rounds r", "1, 42, 10", "decisions_pkey"),
     ("DELETE FROM decision_rounds", "1, now() - interval '1 hour', 100", "decision_rounds_age"),
+    ("DELETE FROM rosters", "1, now() + interval '1 hour', 100", "decision_rounds_roster"),
     ("DELETE FROM rulebooks", "1, now() - interval '1 hour', 100", "decision_rounds_version"),
     ("CROSS JOIN LATERAL (\n        SELECT next_at", "1", "outbox_due"),
     ("AND e.seq < o.seq", "1, 1, 16, 120", "outbox_due"),
@@ -76,7 +81,7 @@ const PLANS: &[(&str, &str, &str)] = &[
     ("NOT c.told_waiting", "1, 300, 500, 'conversation.waiting_too_long'", "conversations_untold"),
     ("AS waiting\n", "1, 'queue.no_agents'", "conversations_heads"),
     ("SELECT found.*", "1, '{room-1,room-2}'", "conversations_unresolved"),
-    ("park_until <= $2", "1, now()", "conversations_parked"),
+    ("park_until <= $2", "1, now(), 2000", "conversations_parked"),
     ("AS taken_at", "1, 8, 16", "conversations_slots"),
     ("verify_at <= clock_timestamp()", "1, 8, 16", "conversations_suspect"),
     ("COUNT(*)::int AS put_off", "1, '{1,2,3}'", "conversations_assigned"),

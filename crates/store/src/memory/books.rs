@@ -31,7 +31,7 @@ impl Books {
         self.versions.get(&version).map(|(_, rules)| rules.clone())
     }
 
-    /// Makes `rules` the next version.
+    /// Makes `rules` the next version, unless they are the newest as they stand, and writes `entries` down.
     pub fn amend(
         &mut self,
         mut rules: Rulebook,
@@ -40,10 +40,12 @@ impl Books {
         now: Timestamp,
         last_audit: &mut i64,
     ) {
-        rules.version = self.newest.version + 1;
-        let version = rules.version;
-        self.newest = rules.into();
-        self.versions.insert(version, (now, self.newest.clone()));
+        if rules != *self.newest {
+            rules.version = self.newest.version + 1;
+            self.newest = rules.into();
+            self.versions.insert(self.newest.version, (now, self.newest.clone()));
+        }
+        let version = self.newest.version;
         for entry in entries {
             *last_audit += 1;
             let AuditEntry { action, resource, id, before, after } = entry;

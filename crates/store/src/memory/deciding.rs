@@ -6,15 +6,17 @@ use std::{
 };
 
 use sebastian_core::{
-    AgentId, Decision, Event, InboxId, Outcome, Park, ParkReason, Policy, QueueKey, RateWindow, RoomId,
-    Rulebook, Snapshot, State, Timestamp, Timing, Turn, decide::free_slots, notice,
+    AgentId, Decision, Event, InboxId, Outcome, ParkReason, Policy, QueueKey, RateWindow, RoomId, Rulebook,
+    Snapshot, State, Timestamp, Timing, Turn,
+    decide::{free_slots, servable},
+    notice,
 };
 
 use super::desk::Desk;
 use crate::{
     Decide, DecideRule, Decided, Facts,
-    port::{FOLD_EVENTS_MAX, SPARE_HEADS},
-    round::{self, Sorting},
+    port::{FOLD_EVENTS_MAX, MOVED_MAX},
+    round::{self, Reach, Sorting},
 };
 
 impl Desk {
@@ -31,7 +33,6 @@ impl Desk {
             self.policy = Some(request.policy.clone());
         }
         let folded = self.fold(request, &rules, (now, timing), last_conversation);
-        self.sort_queues(&rules, request.policy, now);
         let mut decided = Decided {
             folded: u32::try_from(folded).unwrap_or(u32::MAX),
             more: folded == FOLD_EVENTS_MAX,
@@ -39,39 +40,74 @@ impl Desk {
             failures: self.failures,
             ..Decided::default()
         };
-        if decided.pause.is_none() {
-            self.unpark(now);
-            if self.decided_version != rules.version {
-                self.decided_version = rules.version;
-                self.unpark_excluded();
-            }
+        let all_stand_in_line = decided.pause.is_none() && self.end_parks(&rules, now, &mut decided);
+        decided.more |= self.sort_queues(&rules, request.policy, now);
+        if all_stand_in_line {
             self.give_out(request, rule, &rules, (now, timing), &mut decided);
         }
         decided
     }
 
-    /// Sorts queues anew that are sorted by something else than the rules say.
-    fn sort_queues(&mut self, rules: &Rulebook, policy: &Policy, now: Timestamp) {
-        let mut sorted_anew = HashSet::new();
+    /// Lets conversations wait in their queues whose time has come, and after a change of the rules all that these kept
+    /// out, so many at a time. False while the rules still keep some out that they may no longer mean.
+    fn end_parks(&mut self, rules: &Rulebook, now: Timestamp, decided: &mut Decided) -> bool {
+        // Who is snoozed is woken instead.
+        decided.more |= self.unpark(|park| park.until <= now && park.why != ParkReason::Snoozed) == MOVED_MAX;
+        if self.decided_version == rules.version {
+            return true;
+        }
+        if self.unpark(|park| park.why == ParkReason::Excluded) == MOVED_MAX {
+            decided.more = true;
+            return false;
+        }
+        self.decided_version = rules.version;
+        true
+    }
+
+    /// Sorts queues anew that are sorted by something else than the rules say, so many conversations at a time. Returns
+    /// whether some are left: those queues are passed over meanwhile.
+    fn sort_queues(&mut self, rules: &Rulebook, policy: &Policy, now: Timestamp) -> bool {
+        let mut unsorted: BTreeMap<QueueKey, Sorting> = BTreeMap::new();
         for (key, queue) in &mut self.queues {
-            let sorting = Some(Sorting::of(rules, policy, *key, now));
-            if queue.sorting != sorting {
-                queue.sorting = sorting;
-                sorted_anew.insert(*key);
+            let sorting = Sorting::of(rules, policy, *key, now);
+            queue.is_sorted = queue.sorting == Some(sorting);
+            if !queue.is_sorted {
+                unsorted.insert(*key, sorting);
             }
         }
-        if sorted_anew.is_empty() {
-            return;
+        let mut left = MOVED_MAX;
+        for (key, sorting) in &unsorted {
+            if left == 0 {
+                break;
+            }
+            let moved = self.sort(*key, sorting, left);
+            if moved < left
+                && let Some(queue) = self.queues.get_mut(key)
+            {
+                (queue.sorting, queue.is_sorted) = (Some(*sorting), true);
+            }
+            left -= moved;
         }
+        unsorted.keys().any(|key| !self.queues[key].is_sorted)
+    }
+
+    /// Ranks `most` of those who wait in a queue and have another rank. Returns how many had.
+    fn sort(&mut self, queue: QueueKey, sorting: &Sorting, most: usize) -> usize {
+        let mut moved = 0;
         for id in &self.unresolved {
             let Some(conversation) = self.conversations.get_mut(id) else { continue };
-            let key = round::queue_of(conversation);
-            if sorted_anew.contains(&key)
-                && let Some(sorting) = self.queues.get(&key).and_then(|queue| queue.sorting)
-            {
-                conversation.rank = sorting.key(conversation);
+            if moved == most {
+                break;
             }
+            if !matches!(conversation.state, State::Waiting { .. }) || round::queue_of(conversation) != queue
+            {
+                continue;
+            }
+            let rank = sorting.key(conversation);
+            moved += usize::from(conversation.rank != rank);
+            conversation.rank = rank;
         }
+        moved
     }
 
     /// Folds accepted events into conversations, and wakes those that were snoozed until now. Returns how many events.
@@ -108,16 +144,6 @@ impl Desk {
         due.map(|one| one.room.clone())
     }
 
-    fn unpark_excluded(&mut self) {
-        for id in &self.unresolved {
-            let Some(conversation) = self.conversations.get_mut(id) else { continue };
-            if let State::Waiting { park: Some(Park { why: ParkReason::Excluded, .. }) } = conversation.state
-            {
-                conversation.state = State::Waiting { park: None };
-            }
-        }
-    }
-
     fn give_out(
         &mut self,
         request: &Decide<'_>,
@@ -133,21 +159,34 @@ impl Desk {
         if slots == 0 {
             return;
         }
-        let waiting = self.heads(slots as usize + SPARE_HEADS);
-        let fair = round::fair_inboxes(rules, policy, waiting.iter().map(|head| head.inbox), now);
+        let served: Vec<QueueKey> = self.waits_in();
+        if served.is_empty() {
+            return;
+        }
+        let fair = round::fair_inboxes(rules, policy, served.iter().map(|key| key.inbox), now);
         let windows = self.windows.iter().filter(|((inbox, _), _)| fair.contains_key(inbox));
-        let snapshot = Snapshot {
+        let mut snapshot = Snapshot {
             roster,
             loads,
             inbox_loads: self.inbox_loads(rules, policy),
             windows: windows.map(|(key, window)| (*key, window.clone())).collect(),
             answers: request.answers.clone(),
-            waiting,
+            waiting: Vec::new(),
             rotations: self.queues.iter().map(|(key, queue)| (*key, queue.rotation.clone())).collect(),
             rules: rules.clone(),
             limit,
         };
-        let decisions = rule(&snapshot, now);
+        let mut reach = Reach::new(servable(&snapshot, policy, now, served), slots);
+        let decisions = loop {
+            snapshot.waiting = self.heads(|queue| reach.of(queue));
+            if snapshot.waiting.is_empty() {
+                return;
+            }
+            let decisions = rule(&snapshot, now);
+            if !reach.extend(&snapshot, &decisions) {
+                break decisions;
+            }
+        };
         self.mail.post(notice::filled(&snapshot, policy, &decisions, now));
         let mut parked = false;
         for decision in &decisions {

@@ -6,8 +6,8 @@ use std::{
 };
 
 use sebastian_core::{
-    AgentId, AgentLoad, Changes, Conversation, ConversationId, Event, Head, InboxId, Park, ParkReason,
-    Policy, QueueKey, RateWindow, RoomId, Rooms, Rotation, Seq, ServiceId, State, Timestamp, Timing, Turn,
+    AgentId, AgentLoad, Changes, Conversation, ConversationId, Event, Head, InboxId, Park, Policy, QueueKey,
+    RateWindow, RoomId, Rooms, Rotation, Seq, ServiceId, State, Timestamp, Timing, Turn,
 };
 
 use super::{
@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     Attempt, Counts, Pause, Reservation, Suspect,
+    port::MOVED_MAX,
     round::{Sorting, queue_of},
 };
 
@@ -59,6 +60,8 @@ pub(super) struct Queue {
     pub rotation: Rotation,
     /// By what it is sorted. `None`: perhaps not all of it by the same.
     pub sorting: Option<Sorting>,
+    /// Sorted as the rules of this round say.
+    pub is_sorted: bool,
 }
 
 impl Desk {
@@ -141,22 +144,38 @@ impl Desk {
         self.events.range(after..).map(|(_, event)| event)
     }
 
-    /// Lets conversations wait in their queues whose time has come. Who is snoozed is woken instead.
-    pub fn unpark(&mut self, now: Timestamp) {
-        for id in &self.unresolved {
+    /// Lets conversations wait in their queues whose park is `over`, those with the earliest end first and no more than
+    /// [`MOVED_MAX`]. Returns how many.
+    pub fn unpark(&mut self, over: impl Fn(&Park) -> bool) -> usize {
+        let unresolved = self.unresolved.iter().map(|id| &self.conversations[id]);
+        let park = |one: &Conversation| match one.state {
+            State::Waiting { park: Some(park) } if over(&park) => Some((park.until, one.id)),
+            State::Waiting { .. }
+            | State::Reserved { .. }
+            | State::Closing { .. }
+            | State::Assigned { .. }
+            | State::Resolved { .. } => None,
+        };
+        let mut ended: Vec<(Timestamp, ConversationId)> = unresolved.filter_map(park).collect();
+        ended.sort_unstable();
+        ended.truncate(MOVED_MAX);
+        for (_, id) in &ended {
             let Some(conversation) = self.conversations.get_mut(id) else { continue };
-            if let State::Waiting { park: Some(Park { until, why }) } = conversation.state
-                && until <= now
-                && why != ParkReason::Snoozed
-            {
-                conversation.state = State::Waiting { park: None };
-                conversation.verify_at = None;
-            }
+            (conversation.state, conversation.verify_at) = (State::Waiting { park: None }, None);
         }
+        ended.len()
     }
 
-    /// The first `per_queue` waiting conversations of each queue, in order.
-    pub fn heads(&self, per_queue: usize) -> Vec<Head> {
+    /// Sorted queues in which somebody waits.
+    pub fn waits_in(&self) -> Vec<QueueKey> {
+        let waiting = self.unresolved.iter().map(|id| &self.conversations[id]);
+        let waiting = waiting.filter(|one| matches!(one.state, State::Waiting { park: None }));
+        let queues: BTreeSet<QueueKey> = waiting.map(queue_of).collect();
+        queues.into_iter().filter(|key| self.queues.get(key).is_some_and(|queue| queue.is_sorted)).collect()
+    }
+
+    /// The first waiting conversations of each queue, as many as `reach` says, in order.
+    pub fn heads(&self, reach: impl Fn(QueueKey) -> usize) -> Vec<Head> {
         let mut waiting: Vec<&Conversation> = self
             .unresolved
             .iter()
@@ -166,11 +185,12 @@ impl Desk {
         waiting.sort_by_key(|conversation| (conversation.rank, conversation.position, conversation.id));
         let mut taken: HashMap<QueueKey, usize> = HashMap::new();
         waiting.retain(|conversation| {
-            let taken = taken.entry(queue_of(conversation)).or_default();
+            let queue = queue_of(conversation);
+            let taken = taken.entry(queue).or_default();
             *taken += 1;
-            *taken <= per_queue
+            *taken <= reach(queue)
         });
-        waiting.into_iter().map(head).collect()
+        waiting.into_iter().map(Head::of).collect()
     }
 
     pub fn loads_since(&self, since: Timestamp) -> BTreeMap<AgentId, AgentLoad> {
@@ -340,19 +360,5 @@ impl Desk {
         if let Some(ids) = self.by_room.get_mut(&conversation.room) {
             ids.retain(|kept| *kept != id);
         }
-    }
-}
-
-fn head(conversation: &Conversation) -> Head {
-    Head {
-        conversation: conversation.id,
-        room: conversation.room.clone(),
-        inbox: conversation.inbox,
-        traits: conversation.traits.clone(),
-        rank: conversation.rank,
-        position: conversation.position,
-        opened_at: conversation.opened_at,
-        last_activity_at: conversation.last_activity_at,
-        refused: conversation.refused.clone(),
     }
 }

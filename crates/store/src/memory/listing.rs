@@ -37,7 +37,7 @@ impl Desk {
             *place += 1;
             (head.conversation, *place)
         };
-        self.heads(usize::MAX).into_iter().map(place).collect()
+        self.heads(|_| usize::MAX).into_iter().map(place).collect()
     }
 }
 

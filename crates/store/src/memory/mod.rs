@@ -16,20 +16,21 @@ use std::{
 
 use async_trait::async_trait;
 use sebastian_core::{
-    AccountId, Adopted, AgentId, AgentLoad, Conversation, ConversationId, Event, Listing, NewEvent, Notice,
-    NoticeKind, Policy, QueueKey, RoomId, Rooms, Rulebook, Seen, Seq, Settled, Settlement, State, Status,
-    Timestamp, Timing,
+    AccountId, Adopted, AgentId, AgentLoad, Astray, Conversation, ConversationId, Event, Listing, NewEvent,
+    Notice, NoticeKind, Policy, QueueKey, RoomId, Rooms, Rotation, Rulebook, Seen, Seq, Settled, Settlement,
+    State, Status, Timestamp, Timing,
 };
 
 use self::desk::Desk;
 use crate::{
     AUDIT_KEPT, Amendment, Attempt, Audited, Counts, Decide, DecideRule, Decided, Facts, Keep, Page, Pause,
-    PauseReason, Recorded, Reservation, Selection, Store, StoreError, Suspect, round::queue_of,
+    PauseReason, Recorded, Reservation, Selection, Store, StoreError, Suspect, round,
 };
 
 /// A ledger that lives as long as the value.
 pub struct MemoryStore {
     timing: Timing,
+    policy: Policy,
     clock: Box<dyn Fn() -> Timestamp + Send + Sync>,
     ledger: Mutex<Ledger>,
 }
@@ -53,7 +54,22 @@ impl MemoryStore {
 
     /// An empty ledger on a clock of the caller's, for simulations.
     pub fn with_clock(timing: Timing, clock: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
-        Self { timing, clock: Box::new(clock), ledger: Mutex::default() }
+        Self { timing, policy: Policy::default(), clock: Box::new(clock), ledger: Mutex::default() }
+    }
+
+    /// The same ledger, going by `policy` where the rulebook says nothing and no decision has named another yet.
+    /// Without this: by the default policy.
+    #[must_use]
+    pub fn governed_by(self, policy: Policy) -> Self {
+        Self { policy, ..self }
+    }
+
+    /// The rotation of a queue as the next decision will see it; for whoever compares it with another's.
+    #[must_use]
+    pub fn rotation(&self, account: AccountId, key: QueueKey) -> Rotation {
+        let ledger = self.lock();
+        let queue = ledger.desks.get(&account).and_then(|desk| desk.queues.get(&key));
+        queue.map(|queue| queue.rotation.clone()).unwrap_or_default()
     }
 
     fn lock(&self) -> MutexGuard<'_, Ledger> {
@@ -74,15 +90,18 @@ impl MemoryStore {
         let desk = desks.entry(account).or_default();
         let (rooms, picked) = pick(desk);
         let mut working_set = desk.load_rooms(&rooms, now, self.timing);
-        if let Some(policy) = &desk.policy {
-            working_set = working_set.governed_by(desk.books.newest(), policy);
-        }
+        let (rules, policy) =
+            (desk.books.newest(), desk.policy.clone().unwrap_or_else(|| self.policy.clone()));
+        working_set = working_set.governed_by(rules.clone(), &policy);
         let answer = rule(&mut working_set, picked);
         let changes = working_set.finish();
-        let unsorted: Vec<QueueKey> = changes.opened.iter().map(queue_of).collect();
+        let sortings = round::sortings(&changes, &rules, &policy, now);
         desk.write(changes, now, last_conversation);
-        // Others may go by another policy: the next decision sorts them in.
-        unsorted.into_iter().for_each(|key| desk.queues.entry(key).or_default().sorting = None);
+        // The rules may be others than the queue was sorted by: the next decision sorts it anew.
+        for (key, sorting) in sortings {
+            let queue = desk.queues.entry(key).or_default();
+            queue.sorting = queue.sorting.filter(|sorted_by| *sorted_by == sorting);
+        }
         answer
     }
 }
@@ -141,7 +160,7 @@ impl Store for MemoryStore {
             {
                 conversation.state = State::Assigned { agent, at };
                 conversation.refused.clear();
-                (conversation.turn, conversation.replaces) = (None, None);
+                (conversation.turn, conversation.replaces, conversation.refusals) = (None, None, 0);
                 desk.served_by.insert(attempt.conversation, (agent, at));
                 let about = Notice::about(NoticeKind::Assigned, at, conversation);
                 desk.mail.post([Notice { agent: Some(agent), ..about }]);
@@ -192,11 +211,11 @@ impl Store for MemoryStore {
     async fn put_back(
         &self,
         account: AccountId,
-        strays: &[(ConversationId, AgentId)],
+        strays: &[(ConversationId, AgentId, Astray)],
     ) -> Result<u32, StoreError> {
-        let pick = |desk: &Desk| (desk.rooms_of(strays.iter().map(|(id, _)| *id)), ());
+        let pick = |desk: &Desk| (desk.rooms_of(strays.iter().map(|(id, ..)| *id)), ());
         Ok(self.with_rooms(account, pick, |rooms, ()| {
-            let put_back = strays.iter().filter(|(id, agent)| rooms.put_back_stray(*id, *agent));
+            let put_back = strays.iter().filter(|(id, agent, why)| rooms.put_back_stray(*id, *agent, *why));
             u32::try_from(put_back.count()).unwrap_or(u32::MAX)
         }))
     }

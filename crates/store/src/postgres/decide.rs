@@ -10,24 +10,26 @@ use deadpool_postgres::Transaction;
 use futures_util::future::try_join;
 use sebastian_core::{
     AccountId, AgentId, AgentLoad, ConversationId, Decision, Event, Head, Outcome, Park, QueueKey, RoomId,
-    Roster, Rotation, Rulebook, Seq, Snapshot, Timestamp, decide::free_slots, notice,
+    Roster, Rulebook, Snapshot, Timestamp,
+    decide::{free_slots, servable},
+    notice,
 };
-use tokio_postgres::Row;
 
 use super::{
-    PostgresStore, outbox, questions, records, rows,
+    PostgresStore, outbox, parks, questions,
+    queues::{self, Queue},
+    rows,
     slots::{self, Choice},
     turns,
     working_set::{self, Locked},
 };
 use crate::{
     Decide, DecideRule, Decided, Pause, PauseReason, StoreError,
-    port::{FOLD_EVENTS_MAX, SPARE_HEADS},
-    round::{self, Sorting},
+    port::FOLD_EVENTS_MAX,
+    round::{self, Reach},
 };
 
-pub(super) const ALL_SQL: &[&str] =
-    &[UNFOLDED, TO_BE_WOKEN, FOLDED, UNPARK, UNPARK_EXCLUDED, SEEN, QUEUES, SORT, SORTED, HEADS, PARK];
+pub(super) const ALL_SQL: &[&str] = &[UNFOLDED, TO_BE_WOKEN, FOLDED];
 
 /// Primary key of events. $2 most events.
 const UNFOLDED: &str = "
@@ -47,76 +49,12 @@ const TO_BE_WOKEN: &str = "
 
 const FOLDED: &str = "UPDATE accounts SET folded_seq = $2, folded_at = $3 WHERE id = $1";
 
-/// Index conversations_parked. Who is snoozed is woken instead.
-const UNPARK: &str = "
-    UPDATE conversations
-    SET park_until = NULL, park_reason = NULL, verify_at = NULL
-    WHERE account_id = $1 AND state = 'waiting' AND park_until <= $2 AND park_reason <> 'snoozed'";
-
-/// Index conversations_parked.
-const UNPARK_EXCLUDED: &str = "
-    UPDATE conversations
-    SET park_until = NULL, park_reason = NULL
-    WHERE account_id = $1 AND state = 'waiting' AND park_until IS NOT NULL AND park_reason = 'excluded'";
-
-const SEEN: &str = "UPDATE accounts SET decided_version = $2 WHERE id = $1";
-
-const QUEUES: &str = "
-    SELECT id, inbox_id, team_id, turn_agents, turns, sorting
-    FROM queues
-    WHERE account_id = $1";
-
-/// Ranks all of a queue by $3, a sorting, as `order::key` in the core does. Rows are locked by room and number, as
-/// everyone locks conversations. Index conversations_unresolved. $2 queue.
-const SORT: &str = "
-    WITH misplaced AS (
-        SELECT c.id, k.key
-        FROM conversations c
-        CROSS JOIN LATERAL (
-            SELECT CASE $3::jsonb ->> 'order'
-                   WHEN 'earliest_created' THEN c.opened_at
-                   WHEN 'longest_waiting' THEN c.last_activity_at
-                   WHEN 'priority' THEN c.opened_at - make_interval(
-                       secs => COALESCE(($3::jsonb -> 'boost' ->> (c.traits ->> 'priority'))::float8, 0))
-                   END AS key
-        ) k
-        WHERE c.account_id = $1 AND c.queue_id = $2 AND c.state <> 'resolved' AND c.rank <> k.key
-        ORDER BY c.room_id COLLATE \"C\", c.id
-        FOR NO KEY UPDATE OF c
-    )
-    UPDATE conversations c
-    SET rank = misplaced.key
-    FROM misplaced
-    WHERE c.id = misplaced.id";
-
-const SORTED: &str = "UPDATE queues SET sorting = $2 WHERE id = $1";
-
-/// The first $2 of each queue, merged by rank and place. Index conversations_heads.
-const HEADS: &str = "
-    SELECT c.id, c.room_id, q.inbox_id, q.team_id, c.traits, c.rank, c.position, c.opened_at, c.last_activity_at,
-           c.refused
-    FROM queues q
-    CROSS JOIN LATERAL (
-        SELECT id, room_id, traits, rank, position, opened_at, last_activity_at, refused
-        FROM conversations
-        WHERE queue_id = q.id AND state = 'waiting' AND park_until IS NULL
-        ORDER BY rank, position
-        LIMIT $2
-    ) c
-    WHERE q.account_id = $1
-    ORDER BY c.rank, c.position, c.id";
-
-const PARK: &str = "
-    UPDATE conversations
-    SET park_until = $2, park_reason = $3
-    WHERE id = $1 AND state = 'waiting'";
-
 /// A decision under way: its transaction, and what it goes by.
-struct Round<'a> {
-    tx: &'a Transaction<'a>,
-    request: &'a Decide<'a>,
-    locked: &'a Locked,
-    rules: Arc<Rulebook>,
+pub(super) struct Round<'a> {
+    pub tx: &'a Transaction<'a>,
+    pub request: &'a Decide<'a>,
+    pub locked: &'a Locked,
+    pub rules: Arc<Rulebook>,
 }
 
 impl PostgresStore {
@@ -132,8 +70,6 @@ impl PostgresStore {
         self.remember(request.account, request.policy);
         let round = Round { tx: &tx, request, locked: &locked, rules };
         let (folded, more) = self.fold(&round).await?;
-        let queues = round.queues().await?;
-        round.sort(&queues).await?;
         let mut decided = Decided {
             folded: u32::try_from(folded).unwrap_or(u32::MAX),
             more,
@@ -141,8 +77,10 @@ impl PostgresStore {
             failures: locked.failures,
             ..Decided::default()
         };
-        if decided.pause.is_none() {
-            round.unpark().await?;
+        let all_stand_in_line = decided.pause.is_none() && parks::end(&round, &mut decided).await?;
+        let mut queues = queues::read(&round).await?;
+        decided.more |= queues::sort(&round, &mut queues).await?;
+        if all_stand_in_line {
             self.give_out(&round, &queues, rule, &mut decided).await?;
         }
         tx.commit().await?;
@@ -205,13 +143,14 @@ impl PostgresStore {
         if slots == 0 {
             return Ok(());
         }
-        let waiting = heads(tx, account, slots).await?;
-        if waiting.is_empty() {
+        let served = queues.iter().filter(|(_, queue)| queue.waits && queue.is_sorted).map(|(key, _)| *key);
+        let served: Vec<QueueKey> = served.collect();
+        if served.is_empty() {
             return Ok(());
         }
-        let fair = round::fair_inboxes(rules, policy, waiting.iter().map(|head| head.inbox), now);
+        let fair = round::fair_inboxes(rules, policy, served.iter().map(|key| key.inbox), now);
         let counts_by_inbox = round::counts_by_inbox(rules, policy);
-        let snapshot = Snapshot {
+        let mut snapshot = Snapshot {
             roster: request.roster.clone(),
             loads,
             inbox_loads: if counts_by_inbox {
@@ -221,17 +160,29 @@ impl PostgresStore {
             },
             windows: turns::windows(*tx, account, fair.into_keys()).await?,
             answers: request.answers.clone(),
-            waiting,
+            waiting: Vec::new(),
             rotations: queues.iter().map(|(key, queue)| (*key, queue.rotation.clone())).collect(),
             rules: rules.clone(),
             limit,
         };
-        let decisions = rule(&snapshot, now);
+        let mut reach = Reach::new(servable(&snapshot, policy, now, served), slots);
+        let decisions = loop {
+            snapshot.waiting = queues::heads(tx, queues, &reach).await?;
+            crate::crash_point!("snapshot_read");
+            if snapshot.waiting.is_empty() {
+                return Ok(());
+            }
+            let decisions = rule(&snapshot, now);
+            if !reach.extend(&snapshot, &decisions) {
+                break decisions;
+            }
+        };
+        crate::crash_point!("decided");
         let parked = self.carry_out(round, queues, &snapshot, &decisions, decided).await?;
         let filled = notice::filled(&snapshot, policy, &decisions, now);
         let recorded = async {
             if request.record {
-                records::keep(tx, account, policy, &snapshot, &decisions, &decided.reserved, now).await?;
+                self.record(round, &snapshot, &decisions, &decided.reserved).await?;
             }
             Ok(())
         };
@@ -254,7 +205,8 @@ impl PostgresStore {
         let tx = round.tx;
         let heads: HashMap<ConversationId, &Head> =
             snapshot.waiting.iter().map(|head| (head.conversation, head)).collect();
-        let (mut choices, mut parked) = (Vec::new(), false);
+        let mut choices = Vec::new();
+        let mut parked: Vec<(ConversationId, Park)> = Vec::new();
         for decision in decisions {
             let Some(head) = heads.get(&decision.conversation).copied() else { continue };
             match decision.outcome {
@@ -262,10 +214,7 @@ impl PostgresStore {
                     choices.push(Choice { head, agent, turn_charge, window });
                 }
                 Outcome::Ask => decided.ask.push(head.room.clone()),
-                Outcome::Park(park) => {
-                    set_park(tx, head.conversation, park).await?;
-                    parked = true;
-                }
+                Outcome::Park(park) => parked.push((head.conversation, park)),
                 Outcome::Pass => {}
             }
             if let Some((key, rotation)) = &decision.rotation
@@ -274,12 +223,14 @@ impl PostgresStore {
                 turns::set_rotation(tx, queue.id, rotation).await?;
             }
         }
+        parks::begin(tx, &parked).await?;
         if !choices.is_empty() {
             let account = round.request.account;
             decided.reserved =
                 slots::take(tx, account, round.locked, &choices, snapshot, self.timing.reservation).await?;
+            crate::crash_point!("slots_taken");
         }
-        Ok(parked)
+        Ok(!parked.is_empty())
     }
 
     /// Loads, with what explains the count of those agents whom the platform credits with more than they hold here.
@@ -301,57 +252,6 @@ impl PostgresStore {
     }
 }
 
-impl Round<'_> {
-    async fn queues(&self) -> Result<BTreeMap<QueueKey, Queue>, StoreError> {
-        let statement = self.tx.prepare_cached(QUEUES).await?;
-        let found = self.tx.query(&statement, &[&self.request.account.0]).await?;
-        let queue = |row: &Row| {
-            let queue = Queue {
-                id: row.try_get("id")?,
-                rotation: turns::rotation(row)?,
-                sorting: rows::parsed(row, "sorting")?,
-            };
-            Ok((rows::queue(row)?, queue))
-        };
-        found.iter().map(queue).collect()
-    }
-
-    /// Sorts queues anew that are sorted by something else than the rules say.
-    async fn sort(&self, queues: &BTreeMap<QueueKey, Queue>) -> Result<(), StoreError> {
-        for (key, queue) in queues {
-            let sorting = Sorting::of(&self.rules, self.request.policy, *key, self.locked.now);
-            if queue.sorting == Some(sorting) {
-                continue;
-            }
-            let sorting = rows::json(&sorting)?;
-            let (sort, sorted) =
-                try_join(self.tx.prepare_cached(SORT), self.tx.prepare_cached(SORTED)).await?;
-            try_join(
-                self.tx.execute(&sort, &[&self.request.account.0, &queue.id, &sorting]),
-                self.tx.execute(&sorted, &[&queue.id, &sorting]),
-            )
-            .await?;
-        }
-        Ok(())
-    }
-
-    /// Lets conversations wait in their queues whose time has come, and after a change of the rules all that these kept
-    /// out.
-    async fn unpark(&self) -> Result<(), StoreError> {
-        let (tx, account) = (self.tx, self.request.account);
-        let unpark = tx.prepare_cached(UNPARK).await?;
-        tx.execute(&unpark, &[&account.0, &SystemTime::from(self.locked.now)]).await?;
-        if self.locked.decided_version != self.rules.version {
-            let version = i64::try_from(self.rules.version).unwrap_or(i64::MAX);
-            let (excluded, seen) =
-                try_join(tx.prepare_cached(UNPARK_EXCLUDED), tx.prepare_cached(SEEN)).await?;
-            try_join(tx.execute(&excluded, &[&account.0]), tx.execute(&seen, &[&account.0, &version]))
-                .await?;
-        }
-        Ok(())
-    }
-}
-
 /// The pause that an account's row tells of, unless it is over.
 pub(super) fn pause(until: Option<Timestamp>, reason: Option<&str>, now: Timestamp) -> Option<Pause> {
     let until = until.filter(|until| *until > now)?;
@@ -360,38 +260,4 @@ pub(super) fn pause(until: Option<Timestamp>, reason: Option<&str>, now: Timesta
         Some(_) | None => PauseReason::Busy,
     };
     Some(Pause { until, reason })
-}
-
-async fn set_park(tx: &Transaction<'_>, id: ConversationId, park: Park) -> Result<(), StoreError> {
-    let statement = tx.prepare_cached(PARK).await?;
-    let why = rows::park_reason_name(park.why);
-    tx.execute(&statement, &[&id.0, &SystemTime::from(park.until), &why]).await?;
-    Ok(())
-}
-
-struct Queue {
-    id: i64,
-    rotation: Rotation,
-    sorting: Option<Sorting>,
-}
-
-async fn heads(tx: &Transaction<'_>, account: AccountId, slots: u32) -> Result<Vec<Head>, StoreError> {
-    let statement = tx.prepare_cached(HEADS).await?;
-    let most = i64::from(slots) + i64::try_from(SPARE_HEADS).unwrap_or(i64::MAX);
-    let found = tx.query(&statement, &[&account.0, &most]).await?;
-    found.iter().map(head).collect()
-}
-
-fn head(row: &Row) -> Result<Head, StoreError> {
-    Ok(Head {
-        conversation: ConversationId(row.try_get("id")?),
-        room: rows::room(row)?,
-        inbox: rows::queue(row)?.inbox,
-        traits: rows::traits(row)?,
-        rank: rows::needed(row, "rank")?,
-        position: Seq(row.try_get("position")?),
-        opened_at: rows::needed(row, "opened_at")?,
-        last_activity_at: rows::needed(row, "last_activity_at")?,
-        refused: rows::refused(&row.try_get("refused")?)?,
-    })
 }

@@ -22,6 +22,15 @@ pub struct Migrated {
     pub version: u32,
 }
 
+/// The version a ledger's schema is at, and the one this program brings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SchemaVersion {
+    /// The newest migration applied.
+    pub found: u32,
+    /// The newest this program brings; never above `found`.
+    pub needed: u32,
+}
+
 /// Runs what is missing. Waits for another process that is at it. A schema newer than this program is left alone.
 pub async fn migrate(connection: Object) -> Result<Migrated, StoreError> {
     // The session's limits are changed and it holds a lock: the connection never goes back to the pool, and whoever
@@ -37,8 +46,8 @@ pub async fn migrate(connection: Object) -> Result<Migrated, StoreError> {
     Ok(Migrated { applied, version: needed() })
 }
 
-/// Fails unless the schema is at least the one this program brings.
-pub(super) async fn check(client: &Client) -> Result<(), StoreError> {
+/// The schema's version. Fails unless it is at least the one this program brings.
+pub(super) async fn check(client: &Client) -> Result<SchemaVersion, StoreError> {
     let newest = "SELECT COALESCE(MAX(version), 0) FROM refinery_schema_history";
     let found = match client.query_one(newest, &[]).await {
         Ok(row) => u32::try_from(row.try_get::<_, i32>(0)?).unwrap_or(0),
@@ -46,7 +55,11 @@ pub(super) async fn check(client: &Client) -> Result<(), StoreError> {
         Err(e) => return Err(e.into()),
     };
     let needed = needed();
-    if found < needed { Err(StoreError::Schema { found, needed }) } else { Ok(()) }
+    if found < needed {
+        Err(StoreError::Schema { found, needed })
+    } else {
+        Ok(SchemaVersion { found, needed })
+    }
 }
 
 fn needed() -> u32 {

@@ -12,7 +12,9 @@ mod error;
 mod listing;
 mod migrate;
 mod outbox;
+mod parks;
 mod questions;
+mod queues;
 mod records;
 mod reservations;
 mod rows;
@@ -27,12 +29,12 @@ use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use deadpool_postgres::{ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
 use sebastian_core::{
-    AccountId, Adopted, AgentId, AgentLoad, Conversation, ConversationId, Listing, NewEvent, Policy, RoomId,
-    Rulebook, Seen, Seq, Settled, Settlement, Timestamp, Timing,
+    AccountId, Adopted, AgentId, AgentLoad, Astray, Conversation, ConversationId, Listing, NewEvent, Policy,
+    RoomId, Rulebook, Seen, Seq, Settled, Settlement, Timestamp, Timing,
 };
 
 use self::error::{broken, unavailable};
-pub use self::migrate::{Migrated, migrate};
+pub use self::migrate::{Migrated, SchemaVersion, migrate};
 use crate::{
     Amendment, Attempt, Audited, Counts, Decide, DecideRule, Decided, Facts, Keep, Page, PauseReason,
     Recorded, Reservation, Selection, Store, StoreError, Suspect,
@@ -44,9 +46,10 @@ const CALL_MAX: Duration = Duration::from_secs(8);
 /// To get a connection, new or pooled.
 const CONNECT_MAX: Duration = Duration::from_secs(2);
 
-/// Limits that hold inside the server, in milliseconds. `tcp_user_timeout` below is their like on the wire.
+/// Limits that hold inside the server, in milliseconds; `tcp_user_timeout` below is their like on the wire. No statement
+/// runs long enough to be worth compiling: where the planner thinks otherwise, that takes longer than the statement.
 const SERVER_LIMITS: &str = "-c statement_timeout=5000 -c lock_timeout=2000 \
-                             -c idle_in_transaction_session_timeout=1000";
+                             -c idle_in_transaction_session_timeout=1000 -c jit=off";
 
 /// Every statement of the ledger; a test prepares each against the migrated schema.
 pub const ALL_SQL: &[&[&str]] = &[
@@ -55,7 +58,9 @@ pub const ALL_SQL: &[&[&str]] = &[
     decide::ALL_SQL,
     listing::ALL_SQL,
     outbox::ALL_SQL,
+    parks::ALL_SQL,
     questions::ALL_SQL,
+    queues::ALL_SQL,
     records::ALL_SQL,
     reservations::ALL_SQL,
     rulebooks::ALL_SQL,
@@ -69,6 +74,7 @@ pub const ALL_SQL: &[&[&str]] = &[
 pub struct PostgresStore {
     pool: Pool,
     timing: Timing,
+    policy: Arc<Policy>,
     books: Arc<rulebooks::Books>,
 }
 
@@ -87,7 +93,14 @@ impl PostgresStore {
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|e| broken("the connection pool cannot be built", e))?;
-        Ok(Self { pool, timing, books: Arc::default() })
+        Ok(Self { pool, timing, policy: Arc::default(), books: Arc::default() })
+    }
+
+    /// The same ledger, going by `policy` where the rulebook says nothing and no decision of this process has named
+    /// another yet. Without this: by the default policy.
+    #[must_use]
+    pub fn governed_by(self, policy: Policy) -> Self {
+        Self { policy: policy.into(), ..self }
     }
 
     /// Runs what is missing of the migrations. Safe to run from several processes at once.
@@ -95,8 +108,8 @@ impl PostgresStore {
         migrate(self.client().await?).await
     }
 
-    /// Fails with [`StoreError::Schema`] unless every migration this program brings has been applied.
-    pub async fn check_schema(&self) -> Result<(), StoreError> {
+    /// The schema's version. Fails with [`StoreError::Schema`] unless every migration this program brings has been applied.
+    pub async fn check_schema(&self) -> Result<SchemaVersion, StoreError> {
         let client = self.client().await?;
         within(migrate::check(&client)).await
     }
@@ -181,7 +194,7 @@ impl Store for PostgresStore {
     async fn put_back(
         &self,
         account: AccountId,
-        strays: &[(ConversationId, AgentId)],
+        strays: &[(ConversationId, AgentId, Astray)],
     ) -> Result<u32, StoreError> {
         within(self.run_put_back(account, strays)).await
     }

@@ -31,6 +31,7 @@ pub(super) const ALL_SQL: &[&str] = &[
     PURGE_CONVERSATIONS,
     PURGE_SERVICES,
     PURGE_ROUNDS,
+    PURGE_ROSTERS,
     PURGE_RULEBOOKS,
     PURGE_AUDIT,
     INBOX_LOADS,
@@ -171,6 +172,18 @@ const PURGE_ROUNDS: &str = "
         FROM decision_rounds
         WHERE account_id = $1 AND decided_at < $2
         ORDER BY decided_at
+        LIMIT $3))";
+
+/// Rosters that no round names, nor one under way: that writes the time. Index decision_rounds_roster.
+const PURGE_ROSTERS: &str = "
+    DELETE FROM rosters r
+    WHERE r.account_id = $1 AND r.named_at < $2 AND r.hash = ANY (ARRAY (
+        SELECT old.hash
+        FROM rosters old
+        WHERE old.account_id = $1 AND old.named_at < $2
+          AND NOT EXISTS (
+              SELECT FROM decision_rounds d
+              WHERE d.account_id = $1 AND d.roster = old.hash)
         LIMIT $3))";
 
 /// Indexes rulebooks_age and decision_rounds_version.
@@ -372,6 +385,8 @@ impl PostgresStore {
         ] {
             gone += self.write(statement, &[&account.0, &SystemTime::from(before), &limit]).await?;
         }
+        // Only the ledger knows that rosters are kept apart from the rounds that name them.
+        self.write(PURGE_ROSTERS, &[&account.0, &SystemTime::from(decisions), &limit]).await?;
         Ok(gone)
     }
 

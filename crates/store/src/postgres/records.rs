@@ -1,76 +1,181 @@
 //! Recorded decisions: what a round saw, and whom it gave what.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
-use deadpool_postgres::Transaction;
-use sebastian_core::{AccountId, AgentId, ConversationId, Decision, Policy, Rulebook, Snapshot, Timestamp};
+use sebastian_core::{
+    AccountId, Agent, AgentId, AgentLoad, ConversationId, Decision, Policy, Roster, Rulebook, Snapshot,
+    Timestamp,
+};
+use serde::{Deserialize, Serialize};
 use tokio_postgres::{Row, types::Json};
 
-use super::{PostgresStore, error::broken, rows};
+use super::{PostgresStore, decide::Round, error::broken, rows};
 use crate::{Recorded, Reservation, StoreError, round};
 
-pub(super) const ALL_SQL: &[&str] = &[KEEP, DECISIONS];
+pub(super) const ALL_SQL: &[&str] = &[KEEP, ADD_ROSTER, DECISIONS];
 
-/// $2 when, $3 version of the rulebook, $4 policy, $5 snapshot; then one array a column: $6 conversations, $7 attempts,
-/// $8 agents, $9 how long each had waited, in ms.
+/// Keeps nothing when the roster is not there. $2 when, $3 version of the rulebook, $4 policy, $5 snapshot, $6 hash of the
+/// roster; then one array a column: $7 conversations, $8 attempts, $9 agents, $10 how long each had waited, in ms. The
+/// roster's row is written, not only read, so that a purge under way finds it named.
 const KEEP: &str = "
-    WITH round AS (
-        INSERT INTO decision_rounds (account_id, decided_at, rulebook_version, policy, snapshot)
-        VALUES ($1, $2, $3, $4, $5)
+    WITH named AS (
+        UPDATE rosters
+        SET named_at = GREATEST(named_at, $2)
+        WHERE account_id = $1 AND hash = $6
+        RETURNING hash
+    ), round AS (
+        INSERT INTO decision_rounds (account_id, decided_at, rulebook_version, policy, snapshot, roster)
+        SELECT $1, $2, $3, $4, $5, named.hash FROM named
         RETURNING id
     )
     INSERT INTO decisions (account_id, conversation_id, attempt, round_id, agent_id, waited_ms)
     SELECT $1, u.conversation_id, u.attempt, round.id, u.agent_id, u.waited_ms
-    FROM round, unnest($6::bigint[], $7::int[], $8::bigint[], $9::bigint[])
+    FROM round, unnest($7::bigint[], $8::int[], $9::bigint[], $10::bigint[])
          AS u (conversation_id, attempt, agent_id, waited_ms)";
+
+/// $2 when, $3 body.
+const ADD_ROSTER: &str = "
+    INSERT INTO rosters (account_id, hash, named_at, body)
+    VALUES ($1, sha256(convert_to($3::text, 'UTF8')), $2, $3::text::json)
+    ON CONFLICT (account_id, hash) DO UPDATE
+    SET named_at = GREATEST(rosters.named_at, EXCLUDED.named_at)
+    RETURNING hash";
 
 /// Primary key of decisions. $2 conversation, $3 most.
 const DECISIONS: &str = "
-    SELECT d.attempt, d.agent_id, d.waited_ms, r.decided_at, r.rulebook_version, r.policy, r.snapshot
+    SELECT d.attempt, d.agent_id, d.waited_ms, r.decided_at, r.rulebook_version, r.policy, r.snapshot, s.body AS agents
     FROM decisions d
     JOIN decision_rounds r ON r.id = d.round_id
+    JOIN rosters s ON s.account_id = r.account_id AND s.hash = r.roster
     WHERE d.account_id = $1 AND d.conversation_id = $2
     ORDER BY d.attempt DESC
     LIMIT $3";
 
-/// Records a round, if it reserved anything.
-pub(super) async fn keep(
-    tx: &Transaction<'_>,
-    account: AccountId,
-    policy: &Policy,
-    snapshot: &Snapshot,
-    decisions: &[Decision],
-    reserved: &[Reservation],
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    let Some(snapshot) = round::recordable(snapshot, decisions) else { return Ok(()) };
-    let version = i64::try_from(snapshot.rules.version).unwrap_or(i64::MAX);
-    let conversations: Vec<i64> = reserved.iter().map(|one| one.attempt.conversation.0).collect();
-    let attempts: Vec<i32> =
-        reserved.iter().map(|one| i32::try_from(one.attempt.number).unwrap_or(i32::MAX)).collect();
-    let agents: Vec<i64> = reserved.iter().map(|one| one.agent.0).collect();
-    let millis = |waited: Duration| i64::try_from(waited.as_millis()).unwrap_or(i64::MAX);
-    let waited: Vec<i64> = reserved.iter().map(|one| millis(now.since(one.opened_at))).collect();
-    let statement = tx.prepare_cached(KEEP).await?;
-    tx.execute(
-        &statement,
-        &[
-            &account.0,
-            &std::time::SystemTime::from(now),
-            &version,
-            &Json(policy),
-            &Json(&snapshot),
-            &conversations,
-            &attempts,
-            &agents,
-            &waited,
-        ],
-    )
-    .await?;
-    Ok(())
+/// A snapshot as a row has it: without agents, which are stored beside it, and with a line of figures for what each held.
+#[derive(Debug, Serialize, Deserialize)]
+struct Stored {
+    snapshot: Snapshot,
+    held: Vec<Held>,
+}
+
+/// Agent; open; given in this shift; since when the last, in ms before the round; closed recently; put off.
+type Held = (AgentId, u32, u32, Option<i64>, u32, u32);
+
+impl Stored {
+    fn new(mut snapshot: Snapshot, now: Timestamp) -> (Self, Arc<Roster>) {
+        let ago = |last: Timestamp| now.as_millis().saturating_sub(last.as_millis());
+        let held = std::mem::take(&mut snapshot.loads).into_values().map(|load| {
+            let last = load.last_assigned_at.map(ago);
+            (load.agent, load.open, load.shift_assignments, last, load.closed_recently, load.put_off)
+        });
+        let held = held.collect();
+        let roster = Roster { agents: Vec::new(), ..*snapshot.roster };
+        let roster = std::mem::replace(&mut snapshot.roster, roster.into());
+        (Self { snapshot, held }, roster)
+    }
+
+    fn read(self, agents: Vec<Agent>, rules: Arc<Rulebook>, at: Timestamp) -> Snapshot {
+        let roster = Roster { agents, ..*self.snapshot.roster };
+        let load = |(agent, open, given, ago, closed_recently, put_off): Held| {
+            let since = roster.agent(agent).and_then(|agent| agent.online_since);
+            let last = |ago| Timestamp::from_millis(at.as_millis().saturating_sub(ago));
+            let load = AgentLoad {
+                agent,
+                open,
+                closed_recently,
+                put_off,
+                shift: since.filter(|_| given > 0),
+                shift_assignments: given,
+                last_assigned_at: ago.map(last),
+            };
+            (agent, load)
+        };
+        let loads = self.held.into_iter().map(load).collect();
+        Snapshot { loads, rules, roster: roster.into(), ..self.snapshot }
+    }
+}
+
+/// A round as its row has it, apart from its roster.
+struct Kept<'a> {
+    version: i64,
+    policy: &'a Policy,
+    snapshot: Stored,
+    conversations: Vec<i64>,
+    attempts: Vec<i32>,
+    agents: Vec<i64>,
+    waited: Vec<i64>,
+}
+
+impl<'a> Kept<'a> {
+    fn new(snapshot: Stored, policy: &'a Policy, reserved: &[Reservation], now: Timestamp) -> Self {
+        let millis = |waited: Duration| i64::try_from(waited.as_millis()).unwrap_or(i64::MAX);
+        Self {
+            version: i64::try_from(snapshot.snapshot.rules.version).unwrap_or(i64::MAX),
+            policy,
+            snapshot,
+            conversations: reserved.iter().map(|one| one.attempt.conversation.0).collect(),
+            attempts: reserved.iter().map(|one| rows::signed(one.attempt.number)).collect(),
+            agents: reserved.iter().map(|one| one.agent.0).collect(),
+            waited: reserved.iter().map(|one| millis(now.since(one.opened_at))).collect(),
+        }
+    }
+
+    /// Whether `roster` was there to be named.
+    async fn write(&self, round: &Round<'_>, roster: &[u8]) -> Result<bool, StoreError> {
+        let statement = round.tx.prepare_cached(KEEP).await?;
+        let written = round
+            .tx
+            .execute(
+                &statement,
+                &[
+                    &round.request.account.0,
+                    &SystemTime::from(round.locked.now),
+                    &self.version,
+                    &Json(self.policy),
+                    &Json(&self.snapshot),
+                    &roster,
+                    &self.conversations,
+                    &self.attempts,
+                    &self.agents,
+                    &self.waited,
+                ],
+            )
+            .await?;
+        Ok(written > 0)
+    }
 }
 
 impl PostgresStore {
+    /// Records a round, if it reserved anything.
+    pub(super) async fn record(
+        &self,
+        round: &Round<'_>,
+        snapshot: &Snapshot,
+        decisions: &[Decision],
+        reserved: &[Reservation],
+    ) -> Result<(), StoreError> {
+        let Some(snapshot) = round::recordable(snapshot, decisions) else { return Ok(()) };
+        let (account, now) = (round.request.account, round.locked.now);
+        let (snapshot, agents) = Stored::new(snapshot, now);
+        let kept = Kept::new(snapshot, round.request.policy, reserved, now);
+        if let Some(hash) = self.roster_kept(account, &agents.agents)
+            && kept.write(round, &hash).await?
+        {
+            return Ok(());
+        }
+        let body = serde_json::to_string(&agents.agents).map_err(|e| broken("a roster is no JSON", e))?;
+        let statement = round.tx.prepare_cached(ADD_ROSTER).await?;
+        let row = round.tx.query_one(&statement, &[&account.0, &SystemTime::from(now), &body]).await?;
+        let hash: Vec<u8> = row.try_get("hash")?;
+        kept.write(round, &hash).await?;
+        self.keep_roster(account, agents, hash);
+        Ok(())
+    }
+
     pub(super) async fn run_decisions(
         &self,
         account: AccountId,
@@ -86,10 +191,11 @@ impl PostgresStore {
             let version = rows::version(row, "rulebook_version")?;
             let rules = match read.get(&version) {
                 Some(rules) => rules.clone(),
-                None => {
-                    let kept = self.rulebook_kept(&client, account, version).await?;
-                    kept.ok_or_else(|| missing(version))?
-                }
+                None => match self.rulebook_kept(&client, account, version).await? {
+                    Some(rules) => rules,
+                    // Purged since, and the decisions that named it before.
+                    None => continue,
+                },
             };
             recorded.push(one(row, id, rules.clone())?);
             read.insert(version, rules);
@@ -100,24 +206,19 @@ impl PostgresStore {
 
 fn one(row: &Row, conversation: ConversationId, rules: Arc<Rulebook>) -> Result<Recorded, StoreError> {
     let waited_ms: i64 = row.try_get("waited_ms")?;
-    let Json(snapshot) = row.try_get::<_, Json<Snapshot>>("snapshot")?;
+    let Json(stored) = row.try_get::<_, Json<Stored>>("snapshot")?;
+    let Json(agents) = row.try_get::<_, Json<Vec<Agent>>>("agents")?;
+    let at = rows::needed(row, "decided_at")?;
     let Json(policy) = row.try_get::<_, Json<Policy>>("policy")?;
     Ok(Recorded {
         conversation,
         attempt: rows::count(row, "attempt")?,
         agent: AgentId(row.try_get("agent_id")?),
-        at: rows::needed(row, "decided_at")?,
+        at,
         waited: Duration::from_millis(
             u64::try_from(waited_ms).map_err(|e| broken("column waited_ms does not read", e))?,
         ),
-        snapshot: Snapshot { rules, ..snapshot },
+        snapshot: stored.read(agents, rules, at),
         policy,
     })
-}
-
-fn missing(version: u64) -> StoreError {
-    StoreError::Broken(
-        format!("a decision names version {version} of the rulebook, which is not there"),
-        None,
-    )
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::SystemTime};
 
 use deadpool_postgres::Transaction;
 use sebastian_core::{
-    AccountId, AgentId, ConversationId, NoticeKind, RoomId, Seen, Settled, Settlement, Timestamp,
+    AccountId, AgentId, Astray, ConversationId, NoticeKind, RoomId, Seen, Settled, Settlement, Timestamp,
 };
 use tokio_postgres::Row;
 
@@ -33,7 +33,8 @@ const CONFIRM: &str = "
             deadline_at = NULL,
             refused = '[]',
             turn = NULL,
-            replaces_agent = NULL
+            replaces_agent = NULL,
+            refusals = 0
         FROM latest
         WHERE c.id = latest.id
         RETURNING c.*
@@ -95,8 +96,9 @@ impl PostgresStore {
         let client = self.client().await?;
         let statement = client.prepare_cached(CONFIRM).await?;
         let ids: Vec<i64> = attempts.iter().map(|attempt| attempt.conversation.0).collect();
-        let numbers: Vec<i32> = attempts.iter().map(|attempt| signed(attempt.number)).collect();
+        let numbers: Vec<i32> = attempts.iter().map(|attempt| rows::signed(attempt.number)).collect();
         let told = NoticeKind::Assigned.as_str();
+        crate::crash_point!("recording");
         let confirmed = client.query(&statement, &[&account.0, &ids, &numbers, &told]).await?;
         confirmed.iter().map(attempt).collect()
     }
@@ -163,14 +165,14 @@ impl PostgresStore {
     pub(super) async fn run_put_back(
         &self,
         account: AccountId,
-        strays: &[(ConversationId, AgentId)],
+        strays: &[(ConversationId, AgentId, Astray)],
     ) -> Result<u32, StoreError> {
         let mut client = self.client().await?;
         let tx = client.transaction().await?;
         let locked = working_set::lock(&tx, account).await?;
-        let rooms = rooms_of(&tx, account, strays.iter().map(|(id, _)| *id)).await?;
+        let rooms = rooms_of(&tx, account, strays.iter().map(|(id, ..)| *id)).await?;
         let put_back = |rooms: &mut sebastian_core::Rooms| {
-            let put_back = strays.iter().filter(|(id, agent)| rooms.put_back_stray(*id, *agent));
+            let put_back = strays.iter().filter(|(id, agent, why)| rooms.put_back_stray(*id, *agent, *why));
             u32::try_from(put_back.count()).unwrap_or(u32::MAX)
         };
         self.with_rooms(tx, account, &locked, &rooms, put_back).await
@@ -202,8 +204,4 @@ fn reservation(row: &Row) -> Result<Reservation, StoreError> {
         takeovers: rows::count(row, "takeovers")?,
         replaces: rows::agent(row, "replaces_agent")?,
     })
-}
-
-fn signed(number: u32) -> i32 {
-    i32::try_from(number).unwrap_or(i32::MAX)
 }

@@ -19,7 +19,7 @@ macro_rules! conversation_columns {
         "c.id, c.room_id, q.inbox_id, q.team_id, c.traits, c.origin, c.position, c.rank, c.state, c.agent_id,
          c.status, c.snoozed_until, c.slot_freed, c.attempt, c.deadline_at, c.assigned_at, c.closed_at, c.closed_how,
          c.park_until, c.park_reason, c.opened_at, c.last_activity_at, c.service_id, c.opened_with, c.verify_at,
-         c.verify_seq, c.verify_from, c.refused, c.turn, c.replaces_agent"
+         c.verify_seq, c.verify_from, c.refused, c.turn, c.replaces_agent, c.refusals, c.hops"
     };
 }
 pub(super) use conversation_columns;
@@ -51,6 +51,8 @@ pub(super) fn conversation(row: &Row) -> Result<Conversation, StoreError> {
         refused: refused(&row.try_get("refused")?)?,
         turn: parsed::<Turn>(row, "turn")?,
         replaces: agent(row, "replaces_agent")?,
+        refusals: count(row, "refusals")?,
+        hops: count(row, "hops")?,
     })
 }
 
@@ -131,6 +133,7 @@ fn park(row: &Row) -> Result<Option<Park>, StoreError> {
         "refused" => ParkReason::Refused,
         "excluded" => ParkReason::Excluded,
         "not_proposed" => ParkReason::NotProposed,
+        "poison" => ParkReason::Poison,
         "pending" => ParkReason::Pending,
         "snoozed" => ParkReason::Snoozed,
         other => return Err(unreadable("park_reason", other)),
@@ -146,6 +149,7 @@ pub(super) fn park_reason_name(why: ParkReason) -> &'static str {
         ParkReason::Refused => "refused",
         ParkReason::Excluded => "excluded",
         ParkReason::NotProposed => "not_proposed",
+        ParkReason::Poison => "poison",
         ParkReason::Pending => "pending",
         ParkReason::Snoozed => "snoozed",
     }
@@ -275,6 +279,8 @@ pub(super) struct Columns<'a> {
     pub refused: Vec<Value>,
     pub turn: Vec<Option<Value>>,
     pub replaces: Vec<Option<i64>>,
+    pub refusals: Vec<i32>,
+    pub hops: Vec<i32>,
 }
 
 impl<'a> Columns<'a> {
@@ -300,7 +306,7 @@ impl<'a> Columns<'a> {
         self.snoozed_until.push(conversation.snoozed_until.map(SystemTime::from));
         self.slot_freed.push(conversation.slot_freed);
         self.agent.push(conversation.holder().map(|agent| agent.0));
-        self.attempt.push(i32::try_from(conversation.attempt).unwrap_or(i32::MAX));
+        self.attempt.push(signed(conversation.attempt));
         self.opened_at.push(conversation.opened_at.into());
         self.last_activity_at.push(conversation.last_activity_at.into());
         self.service.push(conversation.service.as_ref().map(ServiceId::as_str));
@@ -311,6 +317,8 @@ impl<'a> Columns<'a> {
         self.refused.push(refused_json(&conversation.refused));
         self.turn.push(conversation.turn.as_ref().map(json).transpose()?);
         self.replaces.push(conversation.replaces.map(|agent| agent.0));
+        self.refusals.push(signed(conversation.refusals));
+        self.hops.push(signed(conversation.hops));
         self.push_state(&conversation.state);
         Ok(())
     }
@@ -338,6 +346,10 @@ impl<'a> Columns<'a> {
         self.park_until.push(parked.map(|park| park.until.into()));
         self.park_reason.push(parked.map(|park| park_reason_name(park.why)));
     }
+}
+
+pub(super) fn signed(number: u32) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
 }
 
 fn state_name(state: &State) -> &'static str {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use deadpool_postgres::GenericClient;
-use sebastian_core::{AccountId, Policy, Rulebook, Timestamp};
+use sebastian_core::{AccountId, Agent, Policy, Roster, Rulebook, Timestamp};
 use tokio_postgres::{Row, types::Json};
 
 use super::{PostgresStore, questions, rows, turns, working_set};
@@ -58,6 +58,8 @@ struct Known {
     rules: Arc<Rulebook>,
     /// The policy of the last decision. It comes from the configuration: one a process and account.
     policy: Option<Arc<Policy>>,
+    /// The agents of the last recorded round, and the hash they are stored under.
+    roster: Option<(Arc<Roster>, Vec<u8>)>,
 }
 
 impl Books {
@@ -106,9 +108,21 @@ impl PostgresStore {
         });
     }
 
-    /// What the last decision of this process went by.
-    pub(super) fn policy_of(&self, account: AccountId) -> Option<Arc<Policy>> {
-        self.books.with(account, |known| known.policy.clone())
+    /// What the last decision of this process went by; before the first, what the store was made with.
+    pub(super) fn policy_of(&self, account: AccountId) -> Arc<Policy> {
+        self.books.with(account, |known| known.policy.clone()).unwrap_or_else(|| self.policy.clone())
+    }
+
+    /// The hash under which `agents` are stored, unless they are others than in the last recorded round.
+    pub(super) fn roster_kept(&self, account: AccountId, agents: &[Agent]) -> Option<Vec<u8>> {
+        self.books.with(account, |known| {
+            let (roster, hash) = known.roster.as_ref()?;
+            (roster.agents == agents).then(|| hash.clone())
+        })
+    }
+
+    pub(super) fn keep_roster(&self, account: AccountId, roster: Arc<Roster>, hash: Vec<u8>) {
+        self.books.with(account, |known| known.roster = Some((roster, hash)));
     }
 
     pub(super) async fn run_rulebook(&self, account: AccountId) -> Result<Arc<Rulebook>, StoreError> {
@@ -143,9 +157,15 @@ impl PostgresStore {
         if entries.is_empty() {
             return Ok(before);
         }
+        let now = SystemTime::from(locked.now);
+        if rules == *before {
+            let version = i64::try_from(before.version).unwrap_or(i64::MAX);
+            add_audit(&tx, account, who, (version, now), &entries).await?;
+            tx.commit().await?;
+            return Ok(before);
+        }
         rules.version = locked.rulebook_version + 1;
         let version = i64::try_from(rules.version).unwrap_or(i64::MAX);
-        let now = SystemTime::from(locked.now);
         let statement = tx.prepare_cached(ADD_RULEBOOK).await?;
         tx.execute(&statement, &[&account.0, &version, &now, &Json(&rules)]).await?;
         let statement = tx.prepare_cached(SET_NEWEST).await?;

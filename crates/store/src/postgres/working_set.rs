@@ -18,7 +18,10 @@ use super::{
     rows::{self, Columns, conversation_columns},
     turns,
 };
-use crate::{StoreError, round};
+use crate::{
+    StoreError,
+    round::{self, Sorting},
+};
 
 pub(super) const ALL_SQL: &[&str] = &[
     LOCK,
@@ -99,15 +102,17 @@ const UPDATE: &str = "
         verify_from = u.verify_from,
         refused = u.refused,
         turn = u.turn,
-        replaces_agent = u.replaces_agent
+        replaces_agent = u.replaces_agent,
+        refusals = u.refusals,
+        hops = u.hops
     FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::jsonb[], $6::timestamptz[], $7::text[], $8::bigint[],
                 $9::text[], $10::timestamptz[], $11::boolean[], $12::int[], $13::timestamptz[], $14::timestamptz[],
                 $15::timestamptz[], $16::text[], $17::timestamptz[], $18::text[], $19::timestamptz[], $20::text[],
                 $21::text[], $22::timestamptz[], $23::bigint[], $24::jsonb[], $25::jsonb[], $26::bigint[],
-                $27::timestamptz[])
+                $27::timestamptz[], $28::int[], $29::int[])
          AS u (id, inbox_id, team_id, traits, rank, state, agent_id, status, snoozed_until, slot_freed, attempt,
                deadline_at, assigned_at, closed_at, closed_how, park_until, park_reason, last_activity_at, service_id,
-               opened_with, verify_at, verify_seq, refused, turn, replaces_agent, verify_from)
+               opened_with, verify_at, verify_seq, refused, turn, replaces_agent, verify_from, refusals, hops)
     JOIN queues q ON q.account_id = $1
                  AND COALESCE(q.inbox_id, 0) = COALESCE(u.inbox_id, 0) AND (q.inbox_id IS NULL) = (u.inbox_id IS NULL)
                  AND COALESCE(q.team_id, 0) = COALESCE(u.team_id, 0) AND (q.team_id IS NULL) = (u.team_id IS NULL)
@@ -144,12 +149,12 @@ const INSERT: &str = "
                  AND COALESCE(q.team_id, 0) = COALESCE(u.team_id, 0) AND (q.team_id IS NULL) = (u.team_id IS NULL)
     ORDER BY u.place";
 
-/// $2 inboxes, $3 teams.
+/// Queues that are sorted by something else than what was just put into them. $2 inboxes, $3 teams, $4 sortings.
 const UNSORT: &str = "
     UPDATE queues q
     SET sorting = NULL
-    FROM unnest($2::bigint[], $3::bigint[]) AS u (inbox_id, team_id)
-    WHERE q.account_id = $1
+    FROM unnest($2::bigint[], $3::bigint[], $4::jsonb[]) AS u (inbox_id, team_id, sorting)
+    WHERE q.account_id = $1 AND q.sorting <> u.sorting
       AND COALESCE(q.inbox_id, 0) = COALESCE(u.inbox_id, 0) AND (q.inbox_id IS NULL) = (u.inbox_id IS NULL)
       AND COALESCE(q.team_id, 0) = COALESCE(u.team_id, 0) AND (q.team_id IS NULL) = (u.team_id IS NULL)";
 
@@ -301,6 +306,8 @@ async fn update(
             &c.turn,
             &c.replaces,
             &c.verify_from,
+            &c.refusals,
+            &c.hops,
         ],
     )
     .await?;
@@ -345,6 +352,24 @@ async fn insert(tx: &Transaction<'_>, account: AccountId, opened: &[Conversation
         ],
     )
     .await?;
+    Ok(())
+}
+
+/// Another process may go by another policy than this one, which gave ranks by `sortings`: the next decision sorts the
+/// queues of both anew.
+async fn unsort(
+    tx: &Transaction<'_>,
+    account: AccountId,
+    sortings: &BTreeMap<QueueKey, Sorting>,
+) -> Result<(), StoreError> {
+    if sortings.is_empty() {
+        return Ok(());
+    }
+    let inboxes: Vec<Option<i64>> = sortings.keys().map(|key| key.inbox.map(|inbox| inbox.0)).collect();
+    let teams: Vec<Option<i64>> = sortings.keys().map(|key| key.team.map(|team| team.0)).collect();
+    let sortings = sortings.values().map(rows::json).collect::<Result<Vec<_>, _>>()?;
+    let statement = tx.prepare_cached(UNSORT).await?;
+    tx.execute(&statement, &[&account.0, &inboxes, &teams, &sortings]).await?;
     Ok(())
 }
 
@@ -396,18 +421,15 @@ impl PostgresStore {
         rule: impl FnOnce(&mut Rooms) -> T + Send,
     ) -> Result<T, StoreError> {
         let mut working_set = load(&tx, account, rooms, locked.now, self.timing).await?;
-        if let Some(policy) = self.policy_of(account) {
-            let rules = self.rules(&tx, account, locked.rulebook_version).await?;
-            working_set = working_set.governed_by(rules, &policy);
-        }
+        let rules = self.rules(&tx, account, locked.rulebook_version).await?;
+        let policy = self.policy_of(account);
+        working_set = working_set.governed_by(rules.clone(), &policy);
         let answer = rule(&mut working_set);
         let changes = working_set.finish();
         write(&tx, account, locked.now, &changes).await?;
-        if !changes.opened.is_empty() {
-            // Another process may go by another policy: the next decision sorts them in.
-            let (inboxes, teams) = queues_of(changes.opened.iter());
-            let statement = tx.prepare_cached(UNSORT).await?;
-            tx.execute(&statement, &[&account.0, &inboxes, &teams]).await?;
+        unsort(&tx, account, &round::sortings(&changes, &rules, &policy, locked.now)).await?;
+        if !changes.updated.is_empty() {
+            crate::crash_point!("recording");
         }
         tx.commit().await?;
         Ok(answer)

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use sebastian_core::{
-    AgentId, ConversationId, InboxId, Order, PolicyId, Priority, RoomId, Rulebook, State, Status, TeamId,
-    Timestamp, Update, order,
+    AgentId, Astray, ConversationId, InboxId, Order, PolicyId, Priority, RoomId, Rulebook, State, Status,
+    TeamId, Timestamp, Update, order,
     rulebook::{AssignmentPolicy, CapacityPolicy, InboxRules, Overrides, Paused, PriorityBoost, Team},
 };
 use sebastian_store::Store;
@@ -18,6 +18,7 @@ on_every_ledger! {
     a_change_of_the_rulebook_is_seen_by_the_next_decision
     amendments_at_once_all_land
     an_amendment_without_entries_changes_nothing
+    entries_about_something_else_make_no_version
     changes_are_told_newest_first_a_page_at_a_time
     every_version_of_the_rulebook_reads_back
     a_new_process_goes_on_with_rulebook_rotation_and_windows
@@ -59,7 +60,7 @@ fn team(members: &[i64]) -> Team {
 }
 
 /// An assignment policy that sorts by `order`, and that [`SALES`] is linked to.
-fn sort_sales(rules: &mut Rulebook, order: Order) {
+pub(super) fn sort_sales(rules: &mut Rulebook, order: Order) {
     let policy = AssignmentPolicy {
         name: "Night".into(),
         description: String::new(),
@@ -83,7 +84,7 @@ fn prioritised(n: usize, priority: Priority) -> sebastian_core::NewEvent {
     update(&room(n), Update { priority: Some(Some(priority)), ..Update::default() })
 }
 
-fn labelled(n: usize, labels: &[&str]) -> sebastian_core::NewEvent {
+pub(super) fn labelled(n: usize, labels: &[&str]) -> sebastian_core::NewEvent {
     let labels = labels.iter().map(|label| sebastian_core::Label::parse(label).unwrap()).collect();
     update(&room(n), Update { labels: Some(labels), ..Update::default() })
 }
@@ -140,6 +141,19 @@ async fn an_amendment_without_entries_changes_nothing(desk: Desk) {
     assert_eq!(after, before);
     assert_eq!(desk.store.rulebook(desk.account).await.unwrap(), before);
     assert_eq!(desk.store.audit(desk.account, None, 100).await.unwrap().len(), 1);
+}
+
+async fn entries_about_something_else_make_no_version(desk: Desk) {
+    desk.amend(|rules| drop(rules.teams.insert(BILLING, team(&[1])))).await;
+    let before = desk.store.rulebook(desk.account).await.unwrap();
+
+    let mut aside = |_: &mut Rulebook, _| vec![entry("9")];
+    let after = desk.store.amend(desk.account, "test", &mut aside).await.unwrap();
+
+    assert_eq!(after, before);
+    assert_eq!(desk.store.rulebook(desk.account).await.unwrap(), before);
+    let told = desk.store.audit(desk.account, None, 1).await.unwrap();
+    assert_eq!((told[0].resource_id.as_str(), told[0].version), ("9", before.version));
 }
 
 async fn changes_are_told_newest_first_a_page_at_a_time(desk: Desk) {
@@ -402,8 +416,8 @@ async fn ranks_are_those_of_the_core(desk: Desk) {
     }
 }
 
-/// Keeps conversations that carry `vip` from Ana, who is alone.
-fn keep_vip_from_ana(rules: &mut Rulebook) {
+/// Keeps conversations that carry `vip` from Ana.
+pub(super) fn keep_vip_from_ana(rules: &mut Rulebook) {
     let label = sebastian_core::Label::parse("vip").unwrap();
     let policy = CapacityPolicy {
         name: "Juniors".into(),
@@ -542,11 +556,11 @@ async fn a_stray_goes_back_to_its_place_and_is_taken_from_its_agent(desk: Desk) 
     desk.accept([allocate(&room(2))]).await;
     desk.fold().await;
     let put_back =
-        async |strays: &[(ConversationId, AgentId)]| desk.store.put_back(desk.account, strays).await;
+        async |strays: &[(ConversationId, AgentId, Astray)]| desk.store.put_back(desk.account, strays).await;
 
-    assert_eq!(put_back(&[(id, BUDI)]).await.unwrap(), 0, "another's");
-    assert_eq!(put_back(&[(id, ANA)]).await.unwrap(), 1);
-    assert_eq!(put_back(&[(id, ANA)]).await.unwrap(), 0);
+    assert_eq!(put_back(&[(id, BUDI, Astray::Gone)]).await.unwrap(), 0, "another's");
+    assert_eq!(put_back(&[(id, ANA, Astray::Gone)]).await.unwrap(), 1);
+    assert_eq!(put_back(&[(id, ANA, Astray::Gone)]).await.unwrap(), 0);
     assert_eq!(desk.open_of(ANA).await, 0);
 
     let reserved = desk.reserve(&Crew::of(2)).await;

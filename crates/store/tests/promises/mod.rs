@@ -1,6 +1,7 @@
 //! The conformance suite: each promise is two tests, `memory::<promise>` and `postgres::<promise>`.
 
 mod accepting;
+mod bounds;
 mod governing;
 mod housekeeping;
 mod listing;

@@ -123,7 +123,7 @@ async fn doubted(desk: &Desk) -> sebastian_core::Conversation {
 async fn a_room_seen_served_is_doubted_no_more(desk: Desk) {
     let doubted = doubted(&desk).await;
     assert_eq!(doubted.verify_at, Some(desk.now() + Timing::default().settle_window));
-    desk.pass(SECOND).await;
+    desk.pass(SETTLED).await;
 
     let settled = desk.store.verified(desk.account, doubted.id, Seen::Served, desk.now()).await.unwrap();
 
@@ -154,7 +154,7 @@ async fn a_room_seen_waiting_goes_back_to_its_place(desk: Desk) {
 
 async fn a_room_seen_over_frees_the_slot(desk: Desk) {
     let doubted = doubted(&desk).await;
-    desk.pass(SECOND).await;
+    desk.pass(SETTLED).await;
     let over = async || {
         let seen = Seen::Over(Closed::Resolved);
         desk.store.verified(desk.account, doubted.id, seen, desk.now()).await.unwrap()

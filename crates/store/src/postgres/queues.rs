@@ -1,0 +1,165 @@
+//! Queues: what each is sorted by, and who stands first.
+
+use std::collections::BTreeMap;
+
+use deadpool_postgres::Transaction;
+use sebastian_core::{ConversationId, Head, QueueKey, Rotation, Seq};
+use tokio_postgres::Row;
+
+use super::{decide::Round, rows, turns};
+use crate::{
+    StoreError,
+    port::MOVED_MAX,
+    round::{Reach, Sorting},
+};
+
+pub(super) const ALL_SQL: &[&str] = &[QUEUES, SORT, SORTED, HEADS];
+
+/// Index conversations_heads, for one of each queue.
+const QUEUES: &str = "
+    SELECT q.id, q.inbox_id, q.team_id, q.turn_agents, q.turns, q.sorting,
+           (SELECT c.id
+            FROM conversations c
+            WHERE c.queue_id = q.id AND c.state = 'waiting' AND c.park_until IS NULL
+            LIMIT 1) IS NOT NULL AS waits
+    FROM queues q
+    WHERE q.account_id = $1";
+
+/// Ranks those who wait in a queue by $3, a sorting, as `order::key` in the core does: $4 at most of those that have
+/// another rank. Their rows are locked by nobody who then waits for another, so no order of locks is to be kept. Indexes
+/// conversations_heads and conversations_parked. $2 queue.
+const SORT: &str = "
+    WITH misplaced AS (
+        SELECT c.id, k.key
+        FROM (
+            SELECT id, rank, opened_at, last_activity_at, traits
+            FROM conversations
+            WHERE queue_id = $2 AND state = 'waiting' AND park_until IS NULL
+            UNION ALL
+            SELECT id, rank, opened_at, last_activity_at, traits
+            FROM conversations
+            WHERE account_id = $1 AND state = 'waiting' AND park_until IS NOT NULL AND queue_id = $2
+        ) c
+        CROSS JOIN LATERAL (
+            SELECT CASE $3::jsonb ->> 'order'
+                   WHEN 'earliest_created' THEN c.opened_at
+                   WHEN 'longest_waiting' THEN c.last_activity_at
+                   WHEN 'priority' THEN c.opened_at - make_interval(
+                       secs => COALESCE(($3::jsonb -> 'boost' ->> (c.traits ->> 'priority'))::float8, 0))
+                   END AS key
+        ) k
+        WHERE c.rank <> k.key
+        LIMIT $4
+    )
+    UPDATE conversations c
+    SET rank = misplaced.key
+    FROM misplaced
+    WHERE c.id = misplaced.id";
+
+const SORTED: &str = "UPDATE queues SET sorting = $2 WHERE id = $1";
+
+/// The first of each queue, as many as are asked for, merged by rank and place. Index conversations_heads. $1 queues, $2
+/// how many of each.
+const HEADS: &str = "
+    SELECT c.id, c.room_id, q.inbox_id, q.team_id, c.traits, c.rank, c.position, c.opened_at, c.last_activity_at,
+           c.refused
+    FROM unnest($1::bigint[], $2::bigint[]) AS asked (queue_id, most)
+    JOIN queues q ON q.id = asked.queue_id
+    CROSS JOIN LATERAL (
+        SELECT id, room_id, traits, rank, position, opened_at, last_activity_at, refused
+        FROM conversations
+        WHERE queue_id = asked.queue_id AND state = 'waiting' AND park_until IS NULL
+        ORDER BY rank, position
+        LIMIT asked.most
+    ) c
+    ORDER BY c.rank, c.position, c.id";
+
+/// A queue as its row has it.
+pub(super) struct Queue {
+    pub id: i64,
+    pub rotation: Rotation,
+    sorting: Option<Sorting>,
+    /// Somebody stands in it.
+    pub waits: bool,
+    /// It is sorted as the rules say.
+    pub is_sorted: bool,
+}
+
+/// The account's queues.
+pub(super) async fn read(round: &Round<'_>) -> Result<BTreeMap<QueueKey, Queue>, StoreError> {
+    let statement = round.tx.prepare_cached(QUEUES).await?;
+    let found = round.tx.query(&statement, &[&round.request.account.0]).await?;
+    let queue = |row: &Row| {
+        let queue = Queue {
+            id: row.try_get("id")?,
+            rotation: turns::rotation(row)?,
+            sorting: rows::parsed(row, "sorting")?,
+            waits: row.try_get("waits")?,
+            is_sorted: false,
+        };
+        Ok((rows::queue(row)?, queue))
+    };
+    found.iter().map(queue).collect()
+}
+
+/// Sorts queues anew that are sorted by something else than the rules say, so many conversations at a time. Returns
+/// whether some are left. A queue that is not sorted to its end is passed over meanwhile: whoever stands first in it need
+/// not be who comes first.
+pub(super) async fn sort(
+    round: &Round<'_>,
+    queues: &mut BTreeMap<QueueKey, Queue>,
+) -> Result<bool, StoreError> {
+    let Round { tx, request, locked, rules } = round;
+    let mut left = MOVED_MAX as u64;
+    let mut all_sorted = true;
+    for (key, queue) in queues {
+        let sorting = Sorting::of(rules, request.policy, *key, locked.now);
+        queue.is_sorted = queue.sorting == Some(sorting);
+        if queue.is_sorted || left == 0 {
+            all_sorted &= queue.is_sorted;
+            continue;
+        }
+        let (json, most) = (rows::json(&sorting)?, i64::try_from(left).unwrap_or(i64::MAX));
+        let sort = tx.prepare_cached(SORT).await?;
+        let moved = tx.execute(&sort, &[&request.account.0, &queue.id, &json, &most]).await?;
+        queue.is_sorted = moved < left;
+        left = left.saturating_sub(moved);
+        all_sorted &= queue.is_sorted;
+        if queue.is_sorted {
+            let sorted = tx.prepare_cached(SORTED).await?;
+            tx.execute(&sorted, &[&queue.id, &json]).await?;
+        }
+    }
+    Ok(!all_sorted)
+}
+
+/// The first of each queue, as far as `reach` goes.
+pub(super) async fn heads(
+    tx: &Transaction<'_>,
+    queues: &BTreeMap<QueueKey, Queue>,
+    reach: &Reach,
+) -> Result<Vec<Head>, StoreError> {
+    let asked = reach.iter().filter_map(|(key, most)| Some((queues.get(&key)?.id, most)));
+    let (ids, most): (Vec<i64>, Vec<i64>) =
+        asked.map(|(id, most)| (id, i64::try_from(most).unwrap_or(i64::MAX))).unzip();
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let statement = tx.prepare_cached(HEADS).await?;
+    let found = tx.query(&statement, &[&ids, &most]).await?;
+    found.iter().map(head).collect()
+}
+
+fn head(row: &Row) -> Result<Head, StoreError> {
+    Ok(Head {
+        conversation: ConversationId(row.try_get("id")?),
+        room: rows::room(row)?,
+        inbox: rows::queue(row)?.inbox,
+        traits: rows::traits(row)?,
+        rank: rows::needed(row, "rank")?,
+        position: Seq(row.try_get("position")?),
+        opened_at: rows::needed(row, "opened_at")?,
+        last_activity_at: rows::needed(row, "last_activity_at")?,
+        refused: rows::refused(&row.try_get("refused")?)?,
+    })
+}
