@@ -10,6 +10,7 @@ mod pending;
 mod port;
 mod redis_cache;
 mod redis_doorbell;
+mod redis_memory;
 mod redis_reader;
 mod redis_server;
 
@@ -20,4 +21,5 @@ pub use pending::LocalBell;
 pub use port::{CacheError, Doorbell, DoorbellError, RosterCache, WakeReason, WakeUp};
 pub use redis_cache::RedisRosterCache;
 pub use redis_doorbell::RedisDoorbell;
+pub use redis_memory::MemoryRule;
 pub use redis_server::{RedisServer, RedisUrlError};

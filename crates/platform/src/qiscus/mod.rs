@@ -6,6 +6,8 @@
 mod auth;
 mod client;
 mod cursor;
+#[cfg(test)]
+mod fuzz;
 mod http;
 mod json;
 mod lists;

@@ -59,7 +59,7 @@ pub(super) fn agent(row: Json<'_>) -> Option<Agent> {
     let online = available.boolean() == Some(true);
     Some(Agent {
         id: AgentId(id.int()?),
-        name: name.text().unwrap_or_default().into_owned(),
+        name: name.text().map(|name| displayed(&name)).unwrap_or_default(),
         role: role(type_name, type_number),
         presence: if online { Presence::Online } else { Presence::Offline },
         forced_offline: !forced_offline.is_null() && forced_offline.boolean() != Some(false),
@@ -68,6 +68,12 @@ pub(super) fn agent(row: Json<'_>) -> Option<Agent> {
         listed: false,
         online_since: None,
     })
+}
+
+/// A name as it is shown, in pages and terminals: at most 128 characters, and no control characters.
+fn displayed(name: &str) -> String {
+    const NAME_CHARS_MAX: usize = 128;
+    name.chars().filter(|char| !char.is_control()).take(NAME_CHARS_MAX).collect()
 }
 
 /// Admins are type 1, agents 2, supervisors 3; the word counts where both are given.

@@ -70,6 +70,20 @@ async fn a_broken_connection_leaves_the_outcome_unknown_and_nothing_is_sent_twic
 }
 
 #[tokio::test]
+async fn a_platform_without_tls_or_without_an_address_is_unknown_in_time() {
+    let plain = Server::answering(answer(200, fixture("api.agents_v2.empty.200.json"))).await;
+    for url in [plain.url.replace("http://", "https://"), "https://nowhere.invalid".to_owned()] {
+        let limit = Duration::from_secs(2);
+        let config = QiscusConfig { base_url: url.clone(), timeout: limit, ..plain.config() };
+        let (client, started) = (Qiscus::new(config).unwrap(), Instant::now());
+        let error = client.assign(&room(), AgentId(1), None).await.unwrap_err();
+        assert!(matches!(error, PlatformError::Unknown(_)), "{url}: {error:?}");
+        assert!(started.elapsed() < limit * 2, "{url}: {:?}", started.elapsed());
+    }
+    assert!(plain.requests().is_empty());
+}
+
+#[tokio::test]
 async fn a_redirect_is_not_followed() {
     let target = Server::answering(answer(200, fixture("api.agents_v2.empty.200.json"))).await;
     let server = Server::answering(answer_with(307, "Location", &target.url)).await;

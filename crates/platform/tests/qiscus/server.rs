@@ -67,6 +67,8 @@ impl Request {
 pub enum Reply {
     /// An answer as HTTP wants it.
     Answer { status: u16, headers: Vec<(&'static str, String)>, body: String },
+    /// A success with this body, which need not be text.
+    Bytes(Vec<u8>),
     /// Nothing, ever.
     Hang,
     /// The connection is reset after the request was read.
@@ -185,6 +187,10 @@ async fn reply(stream: &mut TcpStream, reply: Reply) -> Option<()> {
                 write!(head, "{name}: {value}\r\n").unwrap();
             }
             stream.write_all(format!("{head}\r\n{body}").as_bytes()).await.ok()
+        }
+        Reply::Bytes(body) => {
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+            stream.write_all(&[head.as_bytes(), &body].concat()).await.ok()
         }
         Reply::Hang => std::future::pending().await,
         Reply::Reset => {
