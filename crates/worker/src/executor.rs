@@ -13,7 +13,7 @@ use metrics::{counter, histogram};
 use sebastian_core::{AgentId, Closed, Settled, Settlement, State, Timestamp, Verdict};
 use sebastian_platform::{PlatformError, Refusal, RoomStatus};
 use sebastian_roster::WakeReason;
-use sebastian_store::Reservation;
+use sebastian_store::{Reservation, crash_point};
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tracing::{Instrument, debug, info, info_span, warn};
 
@@ -63,8 +63,16 @@ pub(crate) fn start(
 
 async fn carry_out(desk: &Desk, reservation: &Reservation, deadline: Instant) {
     let began = Instant::now();
-    let mut attempt =
-        Attempt { desk, reservation, deadline, began, sent_at: None, answered: None, refused: false };
+    let mut attempt = Attempt {
+        desk,
+        reservation,
+        deadline,
+        began,
+        sent_at: None,
+        answered: None,
+        refused: false,
+        refusal: None,
+    };
     match attempt.run().await {
         End::Known(verdict) => record(desk, reservation, verdict, deadline).await,
         End::Superseded => debug!("somebody else settles this conversation"),
@@ -124,6 +132,8 @@ struct Attempt<'a> {
     answered: Option<Instant>,
     /// The platform said no though the customer waits.
     refused: bool,
+    /// What the platform said no to, last.
+    refusal: Option<Refusal>,
 }
 
 impl Attempt<'_> {
@@ -220,7 +230,9 @@ impl Attempt<'_> {
         let Reservation { room, agent, replaces, .. } = self.reservation;
         let sent_at = Instant::now();
         let assign = self.desk.platform.assign(room, *agent, *replaces);
-        let error = match self.desk.timed("assign", assign).await {
+        let answer = self.desk.timed("assign", assign).await;
+        crash_point!("answered");
+        let error = match answer {
             Ok(()) => {
                 self.answered_at(sent_at);
                 return Known::Verdict(Verdict::Assigned);
@@ -234,6 +246,7 @@ impl Attempt<'_> {
                 self.refused(refusal).await
             }
             PlatformError::Unknown(_) => {
+                crash_point!("unanswered");
                 // Once a conversation: one that nobody answers for makes no row of them.
                 let is_first = !self.is_uncertain() && self.reservation.attempt.number < BLAMELESS_ATTEMPTS;
                 if is_first || self.desk.on_probation() {
@@ -261,6 +274,7 @@ impl Attempt<'_> {
         if sure && refusal == Refusal::Agent {
             return Known::Verdict(Verdict::Released { refused: true });
         }
+        self.refusal = Some(refusal);
         let known = self.read_back().await;
         self.refused = matches!(known, Known::Waiting);
         match (&known, refusal) {
@@ -284,17 +298,27 @@ impl Attempt<'_> {
     /// What the room shows. While a late call may still land, or a list still lag, only our agent in it is proof.
     async fn look(&self) -> Result<Known, PlatformError> {
         let room = &self.reservation.room;
-        let is_proof = !self.is_uncertain() || Instant::now() >= self.proof_at();
         Ok(match self.desk.timed("room", self.desk.platform.room(room)).await? {
-            RoomStatus::Waiting { .. } => self.as_before(is_proof),
-            // A list that lags may still show the room's previous session.
-            RoomStatus::Resolved if !is_proof && self.is_young() => Known::Nothing,
+            RoomStatus::Waiting { .. } => self.as_before(self.is_proof(Refusal::RoomTaken)),
+            RoomStatus::Resolved if self.is_young() && !self.is_proof(Refusal::RoomResolved) => {
+                Known::Nothing
+            }
             RoomStatus::Resolved => Known::Verdict(Verdict::Closed(Closed::Resolved)),
             // A room may be known to webhooks before it is known to reads.
             RoomStatus::NotFound if self.is_young() => Known::Nothing,
             RoomStatus::NotFound => Known::Verdict(Verdict::Closed(Closed::RoomGone)),
-            RoomStatus::Served => self.who_serves(is_proof).await?,
+            RoomStatus::Served => self.who_serves(self.is_proof(Refusal::RoomTaken)).await?,
         })
+    }
+
+    /// Whether what the room shows can be nothing but the end of this attempt. A list that lags may still show the
+    /// previous session of a room that was opened a moment ago, unless what the platform refused `agrees` with it.
+    fn is_proof(&self, agrees: Refusal) -> bool {
+        if self.is_uncertain() {
+            Instant::now() >= self.proof_at()
+        } else {
+            !self.is_young() || self.refusal == Some(agrees)
+        }
     }
 
     /// Only our agent's own list proves that it is they who serve the room.
@@ -351,7 +375,10 @@ async fn record(desk: &Desk, reservation: &Reservation, verdict: Verdict, deadli
         let attempts = [attempt];
         let confirm = || desk.store.confirm(desk.account, &attempts);
         match persist(until, "an assignment", confirm).await {
-            Some(confirmed) if confirmed.contains(&attempt) => return assigned(desk, reservation),
+            Some(confirmed) if confirmed.contains(&attempt) => {
+                crash_point!("recorded");
+                return assigned(desk, reservation);
+            }
             Some(_) => {}
             None => return,
         }
@@ -359,6 +386,7 @@ async fn record(desk: &Desk, reservation: &Reservation, verdict: Verdict, deadli
     let settlement = Settlement { conversation: attempt.conversation, attempt: attempt.number, verdict };
     let settle = || desk.store.settle(desk.account, std::slice::from_ref(&settlement));
     if persist(until, "a settlement", settle).await.is_some_and(|settled| settled == [Settled::Applied]) {
+        crash_point!("recorded");
         settled(desk, reservation, verdict).await;
     }
 }

@@ -6,6 +6,7 @@
 //! all. Any loop may die at any point: what it held is in the ledger, and another goes on.
 
 mod asker;
+mod auditor;
 mod desk;
 mod executor;
 mod leader;
@@ -25,7 +26,7 @@ use apalis::prelude::{Monitor, MonitorError, WorkerBuilder};
 use sebastian_core::{AccountId, Policy, Timing};
 use sebastian_platform::Platform;
 use sebastian_roster::{RosterCache, WakeUps};
-use sebastian_store::{Keep, Store};
+use sebastian_store::{Keep, Store, crash_point};
 use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -67,6 +68,8 @@ pub struct WorkerSettings {
     pub poll_interval: Duration,
     /// How often to compare ledger and platform.
     pub reconcile_interval: Duration,
+    /// How often to audit a sample of the ledger.
+    pub audit_interval: Duration,
     /// How long calls under way may take after a stop.
     pub grace: Duration,
     /// How long things are kept.
@@ -100,6 +103,7 @@ impl Worker {
         spawn(&mut loops, "poller", poller::run(desk.clone()));
         spawn(&mut loops, "reconciler", reconciler::run(desk.clone()));
         spawn(&mut loops, "settler", settler::run(desk.clone()));
+        spawn(&mut loops, "auditor", auditor::run(desk.clone()));
         spawn(&mut loops, "gauges", metrics::run(desk.clone()));
         let mut engine = tokio::spawn(run_engine(wakes, desk.clone(), stop.clone()));
 
@@ -115,6 +119,7 @@ impl Worker {
             warn!("the matcher did not end within the grace");
         }
         loops.shutdown().await;
+        crash_point!("in_grace");
         desk.finish_calls(grace_ends).await;
         leader::step_down(&desk).await;
         ended.map_or(Ok(()), Err)

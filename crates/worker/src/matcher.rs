@@ -12,7 +12,7 @@ use apalis::prelude::Data;
 use metrics::{counter, histogram};
 use sebastian_core::{Timestamp, decide};
 use sebastian_roster::{WakeReason, WakeUp};
-use sebastian_store::{Decide, Decided, Pause, StoreError};
+use sebastian_store::{Decide, Decided, Pause, StoreError, crash_point};
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tracing::{debug, warn};
 
@@ -32,6 +32,7 @@ const ROUNDS_MAX: u32 = 1_000;
 
 /// Runs once for a wake-up.
 pub(crate) async fn on_wake(wake: WakeUp, desk: Data<Arc<Desk>>) {
+    crash_point!("wake_taken");
     let lag = Timestamp::from(SystemTime::now()).since(wake.rung_at);
     histogram!(DOORBELL_LAG_SECONDS, "reason" => wake.reason.as_str()).record(lag);
     if matches!(wake.reason, WakeReason::Timer | WakeReason::Roster) {
@@ -40,7 +41,10 @@ pub(crate) async fn on_wake(wake: WakeUp, desk: Data<Arc<Desk>>) {
     for _ in 0..ROUNDS_MAX {
         match round(&desk).await {
             Ok(true) => {}
-            Ok(false) => return,
+            Ok(false) => {
+                crash_point!("run_over");
+                return;
+            }
             Err(StoreError::Contended(error)) => {
                 debug!(error = %error, "the account was locked; looking again");
                 if !desk.wait(CONTENDED_WAIT).await {
@@ -67,6 +71,9 @@ async fn round(desk: &Arc<Desk>) -> Result<bool, StoreError> {
     let decided = decide_once(desk, limit).await?;
     histogram!(DECIDE_SECONDS).record(began.elapsed());
     counter!(EVENTS_FOLDED_TOTAL).increment(u64::from(decided.folded));
+    if decided.folded > 0 {
+        crash_point!("folded");
+    }
     desk.failures.store(decided.failures, Ordering::Relaxed);
     if let Some(pause) = decided.pause {
         hold(desk, pause).await?;
@@ -74,6 +81,7 @@ async fn round(desk: &Arc<Desk>) -> Result<bool, StoreError> {
 
     let deadline = began + desk.timing.reservation;
     for reservation in decided.reserved {
+        crash_point!("reserved");
         desk.asker.forget(&reservation.room);
         let permit = permits.as_mut().and_then(|permits| permits.split(1));
         executor::start(desk, reservation, deadline, permit);

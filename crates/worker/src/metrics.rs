@@ -52,6 +52,9 @@ pub const ACCOUNT_FAILURES: &str = "sebastian_account_failures";
 /// Whether this worker polls and reconciles.
 pub const LEADING: &str = "sebastian_worker_leading";
 
+/// Promises found broken by the audit; label `id` (`I2`).
+pub const INVARIANT_VIOLATIONS_TOTAL: &str = "sebastian_invariant_violations_total";
+
 /// Gauges are read from the ledger this often: one indexed count.
 const GAUGE_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -85,6 +88,10 @@ pub fn describe() {
     describe_gauge!(
         ACCOUNT_FAILURES,
         "Platform failures in a row; above zero decisions are paused or on probation"
+    );
+    describe_counter!(
+        INVARIANT_VIOLATIONS_TOTAL,
+        "Promises the audit found broken, by number; zero is right"
     );
     describe_gauge!(LEADING, "1 while this worker polls and reconciles");
 }

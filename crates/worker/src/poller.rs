@@ -104,7 +104,7 @@ impl Poller<'_> {
         let before = desk.roster.current();
         if self.doubts(before.agents.len(), polled.len()) {
             if leads {
-                self.strays.look(desk, &polled).await;
+                self.strays.look(desk, &polled, polled_at).await;
             }
             return Ok(Polled::Doubted);
         }
@@ -116,7 +116,7 @@ impl Poller<'_> {
         publish(desk, &as_believed(&roster, &unexplained, &[]), leads).await;
         if leads {
             // After it is published, so that nothing goes back to whoever is gone.
-            self.strays.look(desk, &roster.agents).await;
+            self.strays.look(desk, &roster.agents, polled_at).await;
         }
         let listed = list(desk, next).await;
         if !listed.is_empty() {

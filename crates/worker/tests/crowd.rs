@@ -185,7 +185,7 @@ async fn a_decision_that_panics_costs_a_wake_up_and_not_the_worker() {
 }
 
 /// A desk on PostgreSQL, and the database that must outlive it.
-async fn on_postgres(agents: u32, capacity: u32) -> (Desk, Database) {
+pub async fn on_postgres(agents: u32, capacity: u32) -> (Desk, Database) {
     let database = Database::create().await;
     let url = database.url();
     let open = move || PostgresStore::new(&url, 8, QUICK).unwrap();

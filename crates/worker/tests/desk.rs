@@ -169,6 +169,7 @@ impl Desk {
                 sweep,
                 poll_interval: Duration::from_millis(200),
                 reconcile_interval: hands.reconcile_interval,
+                audit_interval: Duration::from_secs(60),
                 grace: hands.grace,
                 keep: Keep { ledger: Duration::from_secs(3_600), decisions: Duration::from_secs(3_600) },
             },

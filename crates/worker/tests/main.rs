@@ -10,5 +10,6 @@ mod pauses;
 mod proposals;
 mod roster;
 mod strays;
+mod twice;
 mod uncertain;
 mod wrapped;

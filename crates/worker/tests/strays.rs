@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use sebastian_core::{
-    AgentId, EventKind, NewEvent, Policy, RoomId, Rulebook, Source, State, Update, rulebook::AssignmentPolicy,
+    AbsenceRule, AgentId, EventKind, Hints, NewEvent, Policy, ReassignOffline, RoomId, Rulebook, Source,
+    State, Update, rulebook::AssignmentPolicy,
 };
 use sebastian_platform::simulated::{Answer, By, Change, Endpoint, Fault, RosterFault, SimulatedConfig};
 use sebastian_roster::WakeReason;
@@ -46,6 +47,14 @@ async fn is_served_by(desk: &Desk, room: &str, agent: AgentId) {
         if served && desk.platform.agent_of(room) == Some(agent) { Ok(()) } else { Err(ledger) }
     })
     .await;
+}
+
+/// Its customer writes in a conversation that somebody serves.
+async fn write_again(desk: &Desk, room: &str) {
+    let wrote = EventKind::Allocate { inbox: Some(WA), latest_service: None, hints: Hints::default() };
+    let event = NewEvent { room: RoomId::parse(room).unwrap(), kind: wrote, source: Source::Webhook };
+    desk.store.accept(desk.account, &[event]).await.unwrap();
+    desk.ring(WakeReason::Allocate).await;
 }
 
 async fn give_back(desk: &Desk, room: &str) {
@@ -298,5 +307,58 @@ async fn a_snoozed_conversation_makes_room_for_another_until_it_wakes() {
         other => Err(other),
     })
     .await;
+    desk.stop().await;
+}
+
+/// Two agents with room for five, where what an absent one serves goes to somebody else after a short grace.
+async fn where_absence_counts(reassign: ReassignOffline) -> Desk {
+    let mut desk = two_agents(false).await;
+    desk.policy.absence = AbsenceRule { reassign, grace: Duration::from_millis(300) };
+    desk
+}
+
+#[tokio::test]
+async fn what_an_agent_serves_who_stays_offline_goes_to_another_in_their_place() {
+    let mut desk = where_absence_counts(ReassignOffline::After).await;
+    desk.add_worker();
+    served(&desk, 2).await;
+    let [stray] = &rooms_of(&desk, ONE, 2)[..] else { panic!("one room each") };
+
+    desk.platform.set_presence(ONE, false);
+
+    is_served_by(&desk, stray, TWO).await;
+    assert_eq!(desk.platform.read(|state| state.room(stray).unwrap().agents().to_vec()), [TWO]);
+    desk.stop().await;
+}
+
+#[tokio::test]
+async fn while_nobody_is_at_their_desk_nothing_leaves_an_absent_agent() {
+    let mut desk = where_absence_counts(ReassignOffline::After).await;
+    desk.add_worker();
+    served(&desk, 2).await;
+    let [stray] = &rooms_of(&desk, ONE, 2)[..] else { panic!("one room each") };
+
+    desk.platform.set_presence(ONE, false);
+    desk.platform.set_presence(TWO, false);
+    polled(&desk, 30).await;
+
+    assert!(desk.is_assigned(stray).await);
+    desk.stop().await;
+}
+
+#[tokio::test]
+async fn only_what_a_customer_wrote_in_since_leaves_an_absent_agent_where_the_rule_says_so() {
+    let mut desk = where_absence_counts(ReassignOffline::WaitingReply).await;
+    desk.add_worker();
+    served(&desk, 4).await;
+    let rooms = rooms_of(&desk, ONE, 4);
+    let [written_in, silent] = &rooms[..] else { panic!("two rooms each") };
+    desk.platform.set_presence(ONE, false);
+    polled(&desk, 2).await;
+
+    write_again(&desk, written_in).await;
+
+    is_served_by(&desk, written_in, TWO).await;
+    assert_eq!(desk.platform.agent_of(silent), Some(ONE));
     desk.stop().await;
 }

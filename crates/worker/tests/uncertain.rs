@@ -9,6 +9,7 @@ use sebastian_core::{Closed, Park, ParkReason, State, Timing};
 use sebastian_platform::simulated::{
     Answer, AssignAgain, Endpoint, Fault, FaultKind, SimulatedConfig, Target,
 };
+use sebastian_store::Selection;
 use sebastian_testkit::eventually;
 use serde_json::json;
 
@@ -89,6 +90,28 @@ async fn a_list_that_lags_behind_a_lost_answer_frees_no_slot() {
     assert_eq!(desk.assigned_in_ledger("room-1").await, agent);
     desk.called_again(Endpoint::Agents, 3).await;
     assert_eq!(desk.platform.max_load_seen(agent), 1);
+    desk.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_and_a_list_that_still_shows_the_last_session_end_no_new_one() {
+    let mut desk = Desk::of(1, 3).await;
+    desk.add_worker();
+    desk.chat("room-1").await;
+    desk.assigned_in_ledger("room-1").await;
+    desk.resolve("room-1").await;
+    eventually("the first session is over", SOON, async || match desk.state("room-1").await {
+        Some(State::Resolved { .. }) => Ok(()),
+        other => Err(other),
+    })
+    .await;
+    desk.platform.set_fault(Fault::new(Target::Rooms, FaultKind::RoomsLag(Duration::from_millis(500))));
+    desk.platform.set_fault(Fault::instead(Endpoint::Assign, Answer::Status(400)).times(1));
+
+    desk.chat("room-1").await;
+    desk.assigned_in_ledger("room-1").await;
+    let page = desk.store.list(desk.account, &Selection::Resolved, 10).await.unwrap();
+    assert_eq!(page.conversations.len(), 1, "only the first session is over");
     desk.stop().await;
 }
 

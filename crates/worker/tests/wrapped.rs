@@ -61,6 +61,8 @@ pub struct Wrapped {
     pub confirms_failing: AtomicU32,
     /// How many settlements were asked for.
     pub settlements: AtomicU32,
+    /// The reply of every write is lost, so that it is repeated.
+    pub repeats: bool,
 }
 
 impl Wrapped {
@@ -73,6 +75,7 @@ impl Wrapped {
             panics: AtomicU32::new(0),
             confirms_failing: AtomicU32::new(0),
             settlements: AtomicU32::new(0),
+            repeats: false,
         }
     }
 }
@@ -100,6 +103,9 @@ impl Store for Wrapped {
     }
 
     async fn accept(&self, account: AccountId, events: &[NewEvent]) -> Result<(), StoreError> {
+        if self.repeats {
+            self.inner.accept(account, events).await?;
+        }
         self.inner.accept(account, events).await
     }
 
@@ -118,6 +124,9 @@ impl Store for Wrapped {
     }
 
     async fn confirm(&self, account: AccountId, attempts: &[Attempt]) -> Result<Vec<Attempt>, StoreError> {
+        if self.repeats {
+            self.inner.confirm(account, attempts).await?;
+        }
         match counted_down(&self.confirms_failing) {
             None => self.inner.confirm(account, attempts).await,
             Some(left) => {
@@ -131,6 +140,9 @@ impl Store for Wrapped {
 
     async fn settle(&self, account: AccountId, all: &[Settlement]) -> Result<Vec<Settled>, StoreError> {
         self.settlements.fetch_add(1, Ordering::SeqCst);
+        if self.repeats {
+            self.inner.settle(account, all).await?;
+        }
         self.inner.settle(account, all).await
     }
 
@@ -149,10 +161,16 @@ impl Store for Wrapped {
         seen: Seen,
         asked_at: Timestamp,
     ) -> Result<Settled, StoreError> {
+        if self.repeats {
+            self.inner.verified(account, id, seen, asked_at).await?;
+        }
         self.inner.verified(account, id, seen, asked_at).await
     }
 
     async fn adopt(&self, account: AccountId, listing: &Listing) -> Result<Adopted, StoreError> {
+        if self.repeats {
+            self.inner.adopt(account, listing).await?;
+        }
         self.inner.adopt(account, listing).await
     }
 
@@ -163,6 +181,9 @@ impl Store for Wrapped {
         from: AgentId,
         to: AgentId,
     ) -> Result<bool, StoreError> {
+        if self.repeats {
+            self.inner.transfer(account, room, from, to).await?;
+        }
         self.inner.transfer(account, room, from, to).await
     }
 
@@ -213,8 +234,11 @@ impl Store for Wrapped {
     async fn put_back(
         &self,
         account: AccountId,
-        strays: &[(ConversationId, AgentId)],
+        strays: &[(ConversationId, AgentId, sebastian_core::Astray)],
     ) -> Result<u32, StoreError> {
+        if self.repeats {
+            self.inner.put_back(account, strays).await?;
+        }
         self.inner.put_back(account, strays).await
     }
 
@@ -276,11 +300,13 @@ pub struct HeldClient {
     pub inner: Arc<dyn Platform>,
     pub gate: Option<Arc<Gate>>,
     pub sent: Mutex<Vec<(RoomId, AgentId)>>,
+    /// Every assignment is sent once more.
+    pub repeats: bool,
 }
 
 impl HeldClient {
     pub fn new(inner: Arc<dyn Platform>, gate: Option<Arc<Gate>>) -> Arc<Self> {
-        Arc::new(Self { inner, gate, sent: Mutex::default() })
+        Arc::new(Self { inner, gate, sent: Mutex::default(), repeats: false })
     }
 }
 
@@ -312,6 +338,9 @@ impl Platform for HeldClient {
             gate.pass().await;
         }
         self.sent.lock().unwrap().push((room.clone(), agent));
+        if self.repeats {
+            self.inner.assign(room, agent, replacing).await?;
+        }
         self.inner.assign(room, agent, replacing).await
     }
 
