@@ -45,11 +45,12 @@ const BATCH: u32 = 16;
 /// Requests to one receiver at once.
 const AT_ONCE: usize = 4;
 
-/// Requests of this process at once, so that a few receivers that hang leave room for the others.
-const REQUESTS_MAX: usize = 64;
+/// Requests of this process at once. More than there are subscriptions, and a receiver that took nothing last time is
+/// tried with one: however many hang, there is room for the others.
+const REQUESTS_MAX: usize = 256;
 
-/// A claim outlives everything a batch may take: its requests one after the other in each lane, waiting for a permit
-/// included. It bounds how late a letter comes whose courier died.
+/// A claim outlives everything a batch may take: its requests one after the other in each lane, with time to wait for
+/// permits. What has not been begun by then is not sent any more. It bounds how late a letter comes whose courier died.
 const LEASE: Duration = Duration::from_secs(120);
 
 /// Brings events to their receivers.
@@ -229,6 +230,7 @@ impl Office {
     /// Claims and delivers some letters. True when more may be due.
     async fn batch(&self, id: SubscriptionId) -> Result<bool, StoreError> {
         let limit = if self.struck().contains(&id) { 1 } else { BATCH };
+        let until = Instant::now() + LEASE;
         let Some(claimed) = self.outbox.claim(self.account, id, limit, LEASE).await? else {
             return Ok(false);
         };
@@ -236,7 +238,8 @@ impl Office {
             return Ok(false);
         }
         let Claimed { subscription, letters, .. } = &claimed;
-        let sending: Vec<_> = letters.iter().map(|letter| self.deliver(subscription, letter)).collect();
+        let sending: Vec<_> =
+            letters.iter().map(|letter| self.deliver(subscription, letter, until)).collect();
         let answers: Vec<Result<bool, StoreError>> =
             stream::iter(sending).buffer_unordered(AT_ONCE).collect().await;
         let mut taken = false;
@@ -251,10 +254,15 @@ impl Office {
         Ok(taken)
     }
 
-    /// Delivers one letter and writes down what became of it. True when it was taken.
-    async fn deliver(&self, to: &Subscription, letter: &Letter) -> Result<bool, StoreError> {
+    /// Delivers one letter whose claim runs out at `until`, and writes down what became of it. True when it was taken.
+    async fn deliver(&self, to: &Subscription, letter: &Letter, until: Instant) -> Result<bool, StoreError> {
         let Ok(_permit) = self.permits.acquire().await else { return Ok(false) };
         let began = Instant::now();
+        // Another courier may have the letter by then, and those that come after it.
+        if began + ATTEMPT_TIMEOUT > until {
+            debug!(letter.id = %letter.claim.letter, "a claim runs out before its letter was sent; another takes it");
+            return Ok(false);
+        }
         let sending = self.sender.send(self.account, to, letter);
         let answer = tokio::time::timeout(ATTEMPT_TIMEOUT * 2, sending).await;
         let answer =
@@ -326,4 +334,46 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         cause = source.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use sebastian_core::{InboxId, NoticeKind, QueueKey, Timing};
+    use sebastian_store::{MemoryStore, NewSubscription};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_could_not_be_sent_while_its_claim_holds_is_not_sent() {
+        let store = Arc::new(MemoryStore::new(Timing::default()));
+        let account = store.open_account("qiscus", "test").await.unwrap();
+        let receiver = TcpListener::bind("127.0.0.1:0").unwrap();
+        receiver.set_nonblocking(true).unwrap();
+        let url = format!("http://{}/", receiver.local_addr().unwrap());
+        let secret = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD".to_owned().into();
+        let wanted = NewSubscription { url, events: [NoticeKind::NoAgents].into(), secret };
+        let id = store.subscribe(account, wanted).await.unwrap().unwrap().id;
+        let queue = QueueKey { inbox: Some(InboxId(7)), team: None };
+        assert!(store.note_attendance(account, queue, true).await.unwrap());
+        let Claimed { subscription, letters, .. } =
+            store.claim(account, id, 1, LEASE).await.unwrap().unwrap();
+        let office = Office {
+            account,
+            outbox: store,
+            sender: Sender::new(Guard::new(true)).unwrap(),
+            rounds: Mutex::default(),
+            struck: Mutex::default(),
+            permits: Semaphore::new(1),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        };
+
+        let until = Instant::now() + ATTEMPT_TIMEOUT - Duration::from_secs(1);
+        assert!(!office.deliver(&subscription, &letters[0], until).await.unwrap());
+
+        let nobody = receiver.accept().unwrap_err();
+        assert_eq!(nobody.kind(), std::io::ErrorKind::WouldBlock);
+    }
 }

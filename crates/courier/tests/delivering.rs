@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use sebastian_core::NoticeKind;
+use sebastian_core::{NoticeKind, QueueKey};
 use sebastian_store::{Outbox, SubscriptionChange};
 use serde_json::json;
 
 use crate::{
-    desk::{Desk, SECRET},
+    desk::{Desk, SALES, SECRET},
     receiver::{Mode, Receiver},
 };
 
@@ -125,21 +125,48 @@ async fn a_receiver_that_hangs_holds_up_no_assignment_and_no_other_receiver() {
 }
 
 #[tokio::test]
+async fn many_receivers_that_hang_leave_room_for_one_that_takes() {
+    // More requests than a few dozen: three for each.
+    const HANGING: usize = 25;
+    /// None of the requests that hang has been given up by then.
+    const ATTEMPT: Duration = Duration::from_secs(12);
+    let (desk, hanging, taking) = (Desk::open().await, Receiver::start(Mode::Hang), Receiver::taking());
+    for _ in 0..HANGING {
+        desk.subscribe(hanging.url(), &[NoticeKind::Assigned]).await;
+    }
+    for room in ["room-1", "room-2", "room-3"] {
+        desk.assign(room).await;
+    }
+    let courier = desk.courier();
+    let all = hanging.await_got(HANGING * 3);
+    tokio::time::timeout(ATTEMPT, all).await.expect("some wait for others to be given up");
+
+    desk.subscribe(taking.url(), &[NoticeKind::NoAgents]).await;
+    let queue = QueueKey { inbox: Some(SALES), team: None };
+    desk.store.note_attendance(desk.account, queue, true).await.unwrap();
+    taking.await_got(1).await;
+    courier.kill();
+}
+
+#[tokio::test]
 async fn events_about_one_conversation_come_in_order_and_others_do_not_wait_for_them() {
     let (desk, receiver) = (Desk::open().await, Receiver::start(Mode::Answer(500)));
     desk.subscribe(receiver.url(), &[NoticeKind::Assigned, NoticeKind::Released]).await;
     desk.arrive("room-1").await;
     let reserved = desk.reserve(1).await;
-    desk.release(&reserved[0]).await;
+    desk.refuse(&reserved[0]).await;
     let courier = desk.courier();
     receiver.await_got(1).await;
-    let reserved = desk.reserve(1).await;
+    let reserved = desk.reserve(2).await;
     desk.confirm(&reserved).await;
     desk.assign("room-2").await;
     receiver.await_got(2).await;
+    // Stopping lets what is under way be settled, by the time that is now.
+    courier.stop().await;
     receiver.turn(Mode::Answer(200));
     desk.pass(Duration::from_secs(7));
 
+    let courier = desk.courier();
     receiver.await_got(5).await;
     desk.await_nothing_due().await;
     courier.stop().await;

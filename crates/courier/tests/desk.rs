@@ -119,9 +119,10 @@ impl Desk {
         self.confirm(&reserved).await;
     }
 
-    pub async fn release(&self, reserved: &Reservation) {
+    /// The platform refuses the agent of a reservation.
+    pub async fn refuse(&self, reserved: &Reservation) {
         let Attempt { conversation, number } = reserved.attempt;
-        let verdict = Verdict::Released { refused: false };
+        let verdict = Verdict::Released { refused: true };
         let settlement = Settlement { conversation, attempt: number, verdict };
         self.store.settle(self.account, &[settlement]).await.unwrap();
     }

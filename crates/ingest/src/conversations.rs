@@ -76,6 +76,7 @@ struct Row {
     assigned_at: Option<String>,
     /// Of a reservation: past it the outcome is unknown.
     deadline_at: Option<String>,
+    /// Null: it is not parked, or until somebody or its customer takes it up again.
     parked_until: Option<String>,
     park_reason: Option<ParkReason>,
     closed_at: Option<String>,
@@ -254,7 +255,7 @@ impl Row {
             last_activity_at: conversation.last_activity_at.rfc3339(),
             assigned_at: served.map(|(_, since)| since.rfc3339()),
             deadline_at: deadline.map(Timestamp::rfc3339),
-            parked_until: parked.map(|Park { until, .. }| until.rfc3339()),
+            parked_until: parked.and_then(Park::ends_at).map(Timestamp::rfc3339),
             park_reason: parked.map(|Park { why, .. }| why),
             closed_at: closed.map(|(at, _)| at.rfc3339()),
             closed_how: closed.map(|(_, how)| how),

@@ -250,11 +250,19 @@ async fn teams_leaves_pauses_switches_weights_and_routes_are_set() {
     assert_eq!((status, &leave["status"], leave["approved_at"].is_i64()), (200, &json!("approved"), true));
     assert_eq!(desk.call(Method::PATCH, &one, json!({ "leave": { "reason": "x" } })).await.0, 422);
     assert_eq!(desk.read("/leaves?user_id=102").await, (200, json!([])));
+    let (status, body) = desk.read("/leaves?user_id=Ayu").await;
+    assert_eq!((status, &body["attributes"]), (422, &json!(["user_id"])));
 
     let (status, agent) = desk.call(Method::POST, "/agents/101/pause", json!({ "reason": "training" })).await;
     assert_eq!((status, &agent["paused"]["reason"]), (200, &json!("training")));
     assert_eq!(desk.call(Method::POST, "/agents/101/resume", json!({})).await.1["paused"], Value::Null);
     assert_eq!(desk.call(Method::POST, "/inboxes/3/pause", json!({ "until": 1 })).await.0, 422);
+    let (status, body) = desk.call(Method::POST, "/pause", json!({ "untill": 2_000_000_000 })).await;
+    assert!(
+        body["error"].as_str().unwrap().contains("unknown field `untill`"),
+        "a pause without an end: {body}"
+    );
+    assert_eq!(status, 422);
     assert!(desk.call(Method::POST, "/inboxes/3/pause", json!({})).await.1["paused"].is_object());
     assert!(desk.call(Method::POST, "/pause", json!({})).await.1["paused"].is_object());
     assert_eq!(desk.call(Method::POST, "/resume", json!({})).await.1["paused"], Value::Null);
@@ -272,7 +280,17 @@ async fn teams_leaves_pauses_switches_weights_and_routes_are_set() {
         json!({ "routes": [{ "source": "wa", "team": 40 }, { "tag": "VIP", "priority": "urgent" }] });
     let (status, set) = desk.call(Method::PUT, "/routes", routes).await;
     assert_eq!((status, &set["routes"][1]["tag"]), (200, &json!("vip")));
-    assert_eq!(desk.call(Method::PUT, "/routes", json!({ "routes": [{ "teem": 40 }] })).await.0, 422);
+    for route in [
+        json!({ "teem": 40 }),
+        json!({ "inbox": 0 }),
+        json!({ "channel": -5, "team": 40 }),
+        json!({ "source": "w\u{0}a", "team": 40 }),
+        json!({ "language": "i\nd" }),
+        json!({}),
+    ] {
+        let (status, body) = desk.call(Method::PUT, "/routes", json!({ "routes": [route] })).await;
+        assert_eq!(status, 422, "{route}: {body}");
+    }
     assert_eq!(desk.read("/routes").await.1, set);
 }
 
@@ -397,6 +415,9 @@ async fn what_a_conversation_carries_is_changed_by_an_event() {
         (json!({ "status": "snoozed", "snoozed_until": 1_000_000_000 }), "snoozed_until"),
         (json!({ "priority": "most" }), "priority"),
         (json!({ "labels": ["a\u{7}"] }), "labels"),
+        (json!({ "labels": ["a\u{0}"] }), "labels"),
+        (json!({ "language": "i\u{0}d" }), "language"),
+        (json!({ "language": "i\u{7}d" }), "language"),
     ] {
         let (status, answer) = patch("901", body.clone()).await;
         assert_eq!((status, &answer["attributes"]), (422, &json!([field])), "{body}");

@@ -11,8 +11,8 @@ use std::{
 
 use async_trait::async_trait;
 use sebastian_core::{
-    AccountId, Adopted, AgentId, AgentLoad, Conversation, ConversationId, Listing, NewEvent, Policy, RoomId,
-    Rulebook, Seen, Seq, Settled, Settlement, Timestamp, Timing,
+    AccountId, Adopted, AgentId, AgentLoad, Astray, Conversation, ConversationId, Listing, NewEvent, Policy,
+    RoomId, Rulebook, Seen, Seq, Settled, Settlement, Timestamp, Timing,
 };
 use sebastian_roster::{Doorbell, DoorbellError, WakeReason, WakeUp};
 use sebastian_store::{
@@ -219,7 +219,11 @@ impl Store for Ledger {
         unreachable!("{NOT_OURS}")
     }
 
-    async fn put_back(&self, _: AccountId, _: &[(ConversationId, AgentId)]) -> Result<u32, StoreError> {
+    async fn put_back(
+        &self,
+        _: AccountId,
+        _: &[(ConversationId, AgentId, Astray)],
+    ) -> Result<u32, StoreError> {
         unreachable!("{NOT_OURS}")
     }
 

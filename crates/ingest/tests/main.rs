@@ -6,6 +6,7 @@ mod canary;
 mod conversations;
 mod desk;
 mod doubles;
+mod fuzz;
 mod limits;
 mod pages;
 mod set_webhook;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reqwest::Method;
 use sebastian_core::{InboxId, QueueKey};
-use sebastian_store::{Fate, Outbox, SubscriptionId};
+use sebastian_store::{Fate, Outbox, Store, SubscriptionId};
 use serde_json::{Value, json};
 
 use crate::desk::{ACCOUNT, Desk, Setup};
@@ -74,6 +74,7 @@ async fn what_cannot_be_subscribed_is_refused_by_its_field() {
         (json!({ "url": url, "events": ["conversation.resolved"] }), "events", "agent.capacity_reached"),
         (json!({ "url": url, "events": "all" }), "events", ""),
         (json!({ "url": 7, "events": events }), "url", ""),
+        (json!({ "url": "http://127.0.0.1:9/\u{0}", "events": events }), "url", "U+0000"),
         (json!({ "url": "ftp://example.com/", "events": events }), "url", "https://"),
         (json!({ "url": "https://user:pass@example.com/", "events": events }), "url", "no password"),
         (json!({ "url": "http://no-such-host.invalid/", "events": events }), "url", "does not resolve"),
@@ -81,6 +82,13 @@ async fn what_cannot_be_subscribed_is_refused_by_its_field() {
         let (status, refused) = ask(&desk, Method::POST, ALL, body.clone()).await;
         assert_eq!((status, &refused["attributes"]), (422, &json!([field])), "{body}: {refused}");
         assert!(refused["message"].as_str().unwrap().contains(says), "{body}: {refused}");
+    }
+    let misspelt = json!({ "enabeld": false });
+    for method in [Method::POST, Method::PATCH] {
+        let path = if method == Method::POST { ALL.to_owned() } else { format!("{ALL}/{id}") };
+        let (status, refused) = ask(&desk, method, &path, misspelt.clone()).await;
+        assert_eq!(status, 422);
+        assert!(refused["error"].as_str().unwrap().contains("unknown field `enabeld`"), "{refused}");
     }
     let rotate = format!("{ALL}/{id}/rotate_secret");
     for overlap in [json!(-1), json!(31_536_000), json!("soon")] {
@@ -136,4 +144,40 @@ async fn dead_letters_are_shown_page_by_page_and_tried_again() {
     assert_eq!(ask(&desk, Method::POST, &redeliver, Value::Null).await.0, 404, "it lives already");
     assert_eq!(desk.outbox.due(ACCOUNT).await.unwrap().len(), 1);
     assert_eq!(ask(&desk, Method::GET, &format!("{ALL}/99/dead_letters"), Value::Null).await.0, 404);
+
+    // Whatever a path or a query holds, the ledger is not asked for what it cannot look for.
+    let long = "a".repeat(65);
+    for odd in ["%00", "a%00b", "%F0%9F%98%80", "%27%3B--", long.as_str()] {
+        let (status, _) = ask(&desk, Method::POST, &format!("{letters}/{odd}/redeliver"), Value::Null).await;
+        assert_eq!(status, 404, "{odd}");
+        let (status, refused) =
+            ask(&desk, Method::GET, &format!("{letters}?before={odd}"), Value::Null).await;
+        assert_eq!((status, &refused["attributes"]), (422, &json!(["before"])), "{odd}: {refused}");
+    }
+    let off = json!({ "enabled": false });
+    assert_eq!(ask(&desk, Method::PATCH, &format!("{ALL}/{id}"), off).await.0, 200);
+    let oldest = format!("{letters}/{}/redeliver", rest["letters"][0]["id"].as_str().unwrap());
+    let (status, refused) = ask(&desk, Method::POST, &oldest, Value::Null).await;
+    assert_eq!((status, &refused["attributes"]), (422, &json!(["enabled"])), "{refused}");
+}
+
+#[tokio::test]
+async fn a_change_of_a_subscription_is_written_down_without_its_secret_and_makes_no_version_of_the_rules() {
+    let desk = Setup::default().start();
+    let made = subscribe(&desk).await;
+    let one = format!("{ALL}/{}", made["id"]);
+    ask(&desk, Method::PATCH, &one, json!({})).await;
+    ask(&desk, Method::PATCH, &one, json!({ "enabled": false })).await;
+    let rotated = ask(&desk, Method::POST, &format!("{one}/rotate_secret"), json!({})).await.1;
+    ask(&desk, Method::DELETE, &one, Value::Null).await;
+
+    let audit = ask(&desk, Method::GET, "/api/v1/accounts/1/audit", Value::Null).await.1;
+    let entries = audit["entries"].as_array().unwrap();
+    let told: Vec<&str> = entries.iter().rev().map(|entry| entry["action"].as_str().unwrap()).collect();
+    assert_eq!(told, ["create", "update", "rotate_secret", "delete"]);
+    assert!(entries.iter().all(|entry| entry["rules_version"] == 0), "{audit}");
+    for secret in [&made["secret"], &rotated["secret"]] {
+        assert!(!audit.to_string().contains(secret.as_str().unwrap()));
+    }
+    assert_eq!(desk.ledger.inner.rulebook(ACCOUNT).await.unwrap().version, 0);
 }

@@ -30,7 +30,7 @@ struct EntryView {
     at: String,
     /// The name of the token that was brought, or `loopback`.
     who: String,
-    /// The version of the rules it made.
+    /// The version of the rules that held after it.
     rules_version: u64,
     action: String,
     resource: String,

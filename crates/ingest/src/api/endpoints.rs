@@ -307,7 +307,12 @@ fn people() -> Vec<Endpoint> {
             .takes_in::<LeaveDraft>("leave")
             .gives::<LeaveView>(),
         delete(LEAVE, "Forget a leave", leaves::delete),
-        post("/leaves/{id}/approve", "Grant a pending leave", leaves::approve).gives::<LeaveView>(),
+        post(
+            "/leaves/{id}/approve",
+            "Grant a pending leave; what the agent holds already stays theirs",
+            leaves::approve,
+        )
+        .gives::<LeaveView>(),
         post("/leaves/{id}/reject", "Do not grant a pending leave", leaves::reject).gives::<LeaveView>(),
         post("/leaves/{id}/cancel", "Take a leave back", leaves::cancel).gives::<LeaveView>(),
         get("/agents", "All agents", desk::agents).gives::<Vec<AgentView>>(),

@@ -2,7 +2,7 @@
 
 use sebastian_core::{
     LeaveId, Rulebook, Timestamp,
-    rulebook::edit::{EditError, Field, LeaveDraft},
+    rulebook::edit::{EditError, Field, Invalid, LeaveDraft},
 };
 
 use super::{
@@ -14,7 +14,8 @@ const RESOURCE: &str = "leave";
 
 /// All, or those of the agent `user_id`.
 pub(super) fn list(call: &Call<'_>, rules: &Rulebook) -> Result<Reply, Refusal> {
-    let whose = call.parameter("user_id").map(|id| id.parse::<i64>().unwrap_or_default());
+    let number = |id: &str| id.parse::<i64>().map_err(|_| Invalid::of("user_id", "is not a number"));
+    let whose = call.parameter("user_id").map(number).transpose()?;
     let asked = rules.leaves.iter().filter(|(_, leave)| whose.is_none_or(|id| leave.agent.0 == id));
     Ok(Reply::show(&asked.map(|(id, leave)| LeaveView::of(*id, leave, call.now)).collect::<Vec<_>>()))
 }

@@ -34,6 +34,9 @@ const SECRET_BYTES: usize = 32;
 /// How long an old secret goes on signing unless asked otherwise: a day for receivers to take up the new one.
 const OVERLAP_DEFAULT_S: u64 = 24 * 60 * 60;
 
+/// The longest id of a letter that is looked for; those of the ledger have 36 characters.
+const LETTER_CHARS_MAX: usize = 64;
+
 /// An old secret that leaked must not live on for longer.
 const OVERLAP_MAX_S: u64 = 30 * 24 * 60 * 60;
 
@@ -52,7 +55,7 @@ pub(super) enum Ask {
 
 /// What is sent of a subscription.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub(super) struct SubscriptionDraft {
     /// Where events are posted: http or https, at a public address.
     url: Field<String>,
@@ -65,7 +68,7 @@ pub(super) struct SubscriptionDraft {
 
 /// What is sent to make a new secret.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub(super) struct RotationDraft {
     /// For how many seconds the old secret goes on signing beside the new one; a day unless said.
     overlap_s: Field<i64>,
@@ -142,20 +145,34 @@ pub(super) async fn answer(
         Ask::DeadLetters => {
             find(&admin, id).await?;
             let before = sent.query.iter().find(|(name, _)| name == "before").map(|(_, value)| value.clone());
+            if before.as_ref().is_some_and(|before| !may_be_letter(before)) {
+                return Err(wrong("before", "is not the id of an event"));
+            }
             let rest: Vec<_> = sent.query.into_iter().filter(|(name, _)| name != "before").collect();
             let Asked { limit, .. } = Asked::of(&rest)?;
             let found = outbox.dead_letters(account, id, before.as_deref(), limit).await?;
             Ok(Reply::show(&letters(found, limit)))
         }
-        Ask::Redeliver => {
-            let subscription = find(&admin, id).await?;
-            if !outbox.redeliver(account, id, &letter).await? {
-                return Err(Refused::NotFound(Some("there is no such dead letter".to_owned())));
-            }
-            audit(&admin, who, "redeliver", Some(&subscription), Some(&subscription)).await?;
-            Ok(Reply::empty(StatusCode::ACCEPTED))
-        }
+        Ask::Redeliver => redeliver(id, &letter, who, &admin).await,
     }
+}
+
+/// Whether a text from outside may be looked for as a letter's id: the ledger takes no U+0000.
+fn may_be_letter(text: &str) -> bool {
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || letter == '-';
+    text.len() <= LETTER_CHARS_MAX && text.chars().all(is_plain)
+}
+
+async fn redeliver(id: SubscriptionId, letter: &str, who: &str, admin: &Admin) -> Result<Reply, Refused> {
+    let subscription = find(admin, id).await?;
+    if subscription.disabled.is_some() {
+        return Err(wrong("enabled", "is false: nothing is delivered until it is true"));
+    }
+    if !may_be_letter(letter) || !admin.outbox.redeliver(admin.account.id, id, letter).await? {
+        return Err(Refused::NotFound(Some("there is no such dead letter".to_owned())));
+    }
+    audit(admin, who, "redeliver", Some(&subscription), Some(&subscription)).await?;
+    Ok(Reply::empty(StatusCode::ACCEPTED))
 }
 
 async fn find(admin: &Admin, id: SubscriptionId) -> Result<Subscription, Refused> {
@@ -173,19 +190,22 @@ async fn create(body: &Value, who: &str, admin: &Admin) -> Result<Reply, Refused
     let Some(made) = made else {
         return Err(wrong("base", &format!("An account has at most {SUBSCRIPTIONS_MAX} subscriptions")));
     };
-    audit(admin, who, "create", None, Some(&made)).await?;
     let made = match said.enabled {
         Some(false) => {
             change(admin, made.id, SubscriptionChange { enabled: Some(false), ..Default::default() }).await?
         }
         Some(true) | None => made,
     };
+    audit(admin, who, "create", None, Some(&made)).await?;
     Ok(Reply::show(&view(&made, true)))
 }
 
 async fn update(id: SubscriptionId, body: &Value, who: &str, admin: &Admin) -> Result<Reply, Refused> {
     let before = find(admin, id).await?;
     let Said { url, events, enabled } = Said::of(body)?;
+    if url.is_none() && events.is_none() && enabled.is_none() {
+        return Ok(Reply::show(&view(&before, false)));
+    }
     let url = match url {
         Some(url) => Some(checked(admin.guard, &url).await?),
         None => None,
@@ -275,7 +295,7 @@ fn new_secret() -> Result<SecretString, Refused> {
     Ok(format!("whsec_{}", STANDARD.encode(bytes)).into())
 }
 
-/// Notes a change in the audit, secrets left out. The rulebook stays as it is but for its version.
+/// Notes a change in the audit, secrets left out. The rulebook stays as it is.
 async fn audit(
     admin: &Admin,
     who: &str,

@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use sebastian_core::{InboxId, Policy, PolicyId, Roster, Rulebook, rulebook::edit::Paused};
+use sebastian_core::{
+    EventKind, InboxId, NewEvent, Policy, PolicyId, RoomId, Roster, Rulebook, Source, Update,
+    rulebook::edit::{EditError, Paused},
+};
 use sebastian_roster::{Doorbell, RosterCache, WakeReason, WakeUp};
 use sebastian_store::{Store, StoreError};
 use serde_json::{Value, json};
@@ -58,6 +61,15 @@ pub struct Done {
 impl From<Refusal> for NotDone {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(match refusal {
+            Refusal::Edit(error @ EditError::Unknown { what, .. }) => {
+                let command = match what {
+                    "assignment policy" => "sebastian policies list",
+                    "agent" => "sebastian agents",
+                    _ => return Self::Refused(error.to_string()),
+                };
+                format!("{error}; `{command}` shows which there are")
+            }
+            Refusal::Edit(EditError::NotLinked) => "this inbox is linked to no policy".to_owned(),
             Refusal::Edit(error) => error.to_string(),
             Refusal::Unwrapped(_) => "nothing to set: name a field and its value".to_owned(),
         })
@@ -112,6 +124,21 @@ impl Operator<'_> {
             Paused::Agent(agent) => (vec![agent.0], desk::resume_agent),
         };
         self.change(&ids, &json!({}), change).await
+    }
+
+    /// Has conversations that sit out tried again at once. True when the workers were woken for it.
+    pub async fn retry(&self, rooms: &[RoomId]) -> Result<bool, NotDone> {
+        if rooms.is_empty() {
+            return Ok(false);
+        }
+        let event = |room: &RoomId| NewEvent {
+            room: room.clone(),
+            kind: EventKind::Update(Update { retry: true, ..Update::default() }),
+            source: Source::Operator,
+        };
+        let events: Vec<NewEvent> = rooms.iter().map(event).collect();
+        self.store.accept(self.account.id, &events).await?;
+        Ok(self.ring().await)
     }
 
     async fn read(&self, ids: &[i64], read: Read) -> Result<Value, NotDone> {

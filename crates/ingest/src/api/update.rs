@@ -35,6 +35,8 @@ pub(super) struct ConversationDraft {
     snoozed_until: Field<Timestamp>,
     /// Only null: its agent gives it back. Whom it is given to is decided by the policy, or on the platform.
     assignee_id: Field<i64>,
+    /// True: it is tried again at once, whatever it sits out for but pending and snoozed, and whoever was refused for it.
+    retry: Field<bool>,
 }
 
 /// What comes of it is seen once a worker has taken it up.
@@ -62,9 +64,12 @@ impl ConversationDraft {
             return Err(Invalid::of("team_id", "must exist").into());
         }
         let language = value("language", self.language)?;
-        let is_fine = |text: &String| !text.trim().is_empty() && text.chars().count() <= LANGUAGE_CHARS_MAX;
+        let is_fine = |text: &String| {
+            let is_word = !text.trim().is_empty() && !text.contains(char::is_control);
+            is_word && text.chars().count() <= LANGUAGE_CHARS_MAX
+        };
         if language.as_ref().and_then(Option::as_ref).is_some_and(|text| !is_fine(text)) {
-            let message = format!("must be 1 to {LANGUAGE_CHARS_MAX} characters");
+            let message = format!("must be 1 to {LANGUAGE_CHARS_MAX} characters that can be printed");
             return Err(Invalid::of("language", &message).into());
         }
         let status = value("status", self.status)?;
@@ -86,7 +91,8 @@ impl ConversationDraft {
         };
         let labels = labels.map(|labels| labels.into_iter().collect::<BTreeSet<_>>());
         let priority = value("priority", self.priority)?;
-        let update = Update { labels, priority, team, language, status, snoozed_until, unassign };
+        let retry = value("retry", self.retry)?.flatten().unwrap_or_default();
+        let update = Update { labels, priority, team, language, status, snoozed_until, unassign, retry };
         if update == Update::default() { Err(Refusal::Unwrapped("conversation")) } else { Ok(update) }
     }
 }
