@@ -28,6 +28,9 @@ pub enum Fault {
     /// This many more bytes of each connection's replies reach the client; at the next one the connection is cut.
     /// With 0 the server has done what was asked, and the client never learns it.
     CutReplyAfter(usize),
+    /// A connection is cut, before any of it reaches the client, at the first piece of a reply that holds these bytes.
+    /// With `b"COMMIT\0"`, PostgreSQL has committed and the client never learns it.
+    CutReplyWith(&'static [u8]),
     /// Open connections are reset (RST), new ones as soon as they are made.
     Reset,
 }
@@ -35,6 +38,7 @@ pub enum Fault {
 /// A TCP proxy on 127.0.0.1 whose [`Fault`] can be changed at any time. Gone, with its connections, on `Drop`.
 pub struct ChaosProxy {
     address: SocketAddr,
+    upstream: watch::Sender<String>,
     wanted: watch::Sender<Fault>,
     applied: watch::Receiver<Fault>,
     task: AbortHandle,
@@ -48,13 +52,19 @@ impl ChaosProxy {
         let address = listener.local_addr().expect("a bound socket has an address");
         let (wanted, fault) = watch::channel(Fault::Pass);
         let (apply, applied) = watch::channel(Fault::Pass);
-        let task = tokio::spawn(serve(listener, upstream.to_string(), fault, apply)).abort_handle();
-        ChaosProxy { address, wanted, applied, task }
+        let (upstream, to) = watch::channel(upstream.to_string());
+        let task = tokio::spawn(serve(listener, to, fault, apply)).abort_handle();
+        ChaosProxy { address, upstream, wanted, applied, task }
     }
 
     /// Where clients connect: the same under every fault.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Leads new connections to another server (`host:port`), as a name does after a failover. Those that are open stay.
+    pub fn lead_to(&self, upstream: impl std::fmt::Display) {
+        self.upstream.send_replace(upstream.to_string());
     }
 
     /// Changes the fault. When this returns it holds for the next byte and the next connection.
@@ -72,7 +82,7 @@ impl Drop for ChaosProxy {
 
 async fn serve(
     first: TcpListener,
-    to: String,
+    to: watch::Receiver<String>,
     mut fault: watch::Receiver<Fault>,
     apply: watch::Sender<Fault>,
 ) {
@@ -91,7 +101,10 @@ async fn serve(
             async { if let Some(listener) = &listener { listener.accept().await } else { pending().await } };
         tokio::select! {
             changed = fault.changed() => if changed.is_err() { return },
-            Ok((client, _)) = accept => { connections.spawn(connection(client, to.clone(), fault.clone())); }
+            Ok((client, _)) = accept => {
+                let upstream = to.borrow().clone();
+                connections.spawn(connection(client, upstream, fault.clone()));
+            }
             Some(_) = connections.join_next() => {}
         }
     }
@@ -154,6 +167,12 @@ async fn pump(
         };
         if held.replace(n).is_none() {
             continue; // the fault may have changed during the read
+        }
+        if let Fault::CutReplyWith(bytes) = now
+            && !requests
+            && buffer[..n].windows(bytes.len()).any(|piece| piece == bytes)
+        {
+            return;
         }
         let allowed = n.min(limit - passed);
         if n == 0 || to.write_all(&buffer[..allowed]).await.is_err() || allowed < n {

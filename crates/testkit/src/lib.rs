@@ -7,6 +7,7 @@
 mod chaos;
 mod database;
 mod eventually;
+pub mod hostile;
 mod postgres;
 mod process;
 mod redis;
@@ -19,7 +20,7 @@ pub use chaos::{ChaosProxy, Fault};
 pub use database::Database;
 pub use eventually::{Observation, eventually};
 pub use postgres::{Durability, Postgres};
-pub use process::{Child, binary};
+pub use process::{Child, binary, raise_open_files};
 pub use redis::Redis;
 
 /// Names an admin database's URL: [`Database::create`] uses that server instead of starting one.
@@ -35,4 +36,9 @@ pub fn has_postgres() -> bool {
 /// Whether `redis-server` is on this machine.
 pub fn has_redis() -> bool {
     run::program("redis-server").is_some()
+}
+
+/// The library `libfaketime`, to be named in `LD_PRELOAD` of a process whose clock is to be wrong. `None`: not installed.
+pub fn faketime() -> Option<std::path::PathBuf> {
+    run::faketime()
 }

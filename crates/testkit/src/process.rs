@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::Signal;
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 
 use crate::eventually::eventually;
 use crate::running::Running;
@@ -46,6 +46,16 @@ fn beside(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a running program has a path");
     let folder = test.parent().and_then(|deps| deps.parent()).expect("tests lie in <profile>/deps");
     folder.join(name)
+}
+
+/// Lets this process, and those it starts from now on, have as many files and connections open as the system allows
+/// without asking. Returns how many that is.
+pub fn raise_open_files() -> u64 {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).is_ok() {
+        return maximum.unwrap_or(u64::MAX);
+    }
+    current.unwrap_or(u64::MAX)
 }
 
 impl Child {

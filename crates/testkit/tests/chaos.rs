@@ -140,3 +140,27 @@ async fn drop_closes_everything() {
     assert!(matches!(open.read(&mut [0; 8]).await, Ok(0) | Err(_)));
     assert!(TcpStream::connect(address).await.is_err());
 }
+
+#[tokio::test]
+async fn a_reply_with_the_given_bytes_is_cut_after_the_server_did_what_was_asked_and_others_pass() {
+    let (proxy, mut seen) = echo().await;
+    let mut stream = connect(&proxy).await;
+    proxy.set(Fault::CutReplyWith(b"COMMIT\0")).await;
+    assert_eq!(exchange(&mut stream, b"BEGIN").await.expect("passed"), b"BEGIN");
+    assert!(exchange(&mut stream, b"..COMMIT\0..").await.is_err());
+    for word in [&b"BEGIN"[..], b"..COMMIT\0.."] {
+        assert_eq!(seen.recv().await.expect("arrived"), word);
+    }
+}
+
+#[tokio::test]
+async fn led_elsewhere_new_connections_reach_the_other_server_and_open_ones_stay() {
+    let ((proxy, mut old), (other, mut new)) = (echo().await, echo().await);
+    let mut open = connect(&proxy).await;
+    exchange(&mut open, b"hello").await.expect("passed");
+    proxy.lead_to(other.address());
+    exchange(&mut open, b"still").await.expect("passed");
+    exchange(&mut connect(&proxy).await, b"after").await.expect("passed");
+    assert_eq!((old.recv().await, old.recv().await), (Some(b"hello".to_vec()), Some(b"still".to_vec())));
+    assert_eq!(new.recv().await, Some(b"after".to_vec()));
+}

@@ -6,6 +6,7 @@ mod leftovers;
 mod postgres;
 mod process;
 mod redis;
+mod world;
 
 use std::time::Duration;
 

@@ -2,7 +2,7 @@
 
 use std::{env, process::ExitCode, time::Instant};
 
-use sebastian_testkit::world::{Report, Settings, run};
+use sebastian_testkit::world::{Settings, play, run};
 
 const USAGE: &str = "usage: sim [--seed N] [--from N] [--seeds N] [--hours N] [--quiet]
   --seed N   play this seed and print what happens
@@ -15,31 +15,28 @@ fn main() -> ExitCode {
     match arguments(env::args().skip(1)) {
         Ok(Arguments { seed: Some(seed), hours, quiet, .. }) => {
             let report = run(seed, &Settings { hours, tells: !quiet, ..Settings::default() });
+            report.history.iter().for_each(|line| println!("{line}"));
             println!("{:?}, digest {:016x}", report.figures, report.digest);
-            verdict(&[report])
+            eprint!("{}", if report.broken.is_empty() { String::new() } else { report.in_words() });
+            if report.broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Ok(Arguments { from, seeds, hours, .. }) => {
             let began = Instant::now();
-            let settings = Settings { hours, ..Settings::default() };
-            let broken: Vec<Report> = (from..from + seeds)
-                .map(|seed| run(seed, &settings))
-                .filter(|report| !report.violations.is_empty())
-                .inspect(|report| eprint!("{}", report.in_words()))
-                .collect();
-            println!("{seeds} seeds in {:.1} s, {} broken", began.elapsed().as_secs_f64(), broken.len());
-            if broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            let played = play(from..from + seeds, &Settings { hours, ..Settings::default() });
+            played.broken.iter().for_each(|report| eprint!("{}", report.in_words()));
+            println!("{}", played.in_words());
+            println!(
+                "{seeds} seeds in {:.1} s, {} broken",
+                began.elapsed().as_secs_f64(),
+                played.broken.len()
+            );
+            if played.broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(problem) => {
             eprintln!("{problem}\n{USAGE}");
             ExitCode::from(2)
         }
     }
-}
-
-fn verdict(reports: &[Report]) -> ExitCode {
-    let broken: Vec<&Report> = reports.iter().filter(|report| !report.violations.is_empty()).collect();
-    broken.iter().for_each(|report| eprint!("{}", report.in_words()));
-    if broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 struct Arguments {

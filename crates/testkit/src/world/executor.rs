@@ -6,6 +6,7 @@ use sebastian_store::{Attempt as Fence, PauseReason, Reservation, Store};
 
 use super::{
     Call, Event, World,
+    history::Whose,
     matcher::Step,
     now,
     plan::Bug,
@@ -36,8 +37,8 @@ pub(super) struct Attempt {
     last_sent: Ms,
     refused: bool,
     tries: u32,
-    /// A refusal waits for the room to be read; whether nothing was uncertain then.
-    refusal: Option<bool>,
+    /// A refusal waits for the room to be read; what it was, and whether nothing was uncertain then.
+    refusal: Option<(Answer, bool)>,
     /// What is to be written, and until when that is tried.
     verdict: Option<(Verdict, Ms)>,
 }
@@ -93,7 +94,11 @@ impl Attempt {
 impl World {
     pub(super) fn begin_attempt(&mut self, w: usize, reservation: Reservation, is_settling: bool) {
         let began = self.local(w);
-        self.note("attempt", reservation.attempt.conversation.0, reservation.agent.0);
+        let id = reservation.attempt.conversation;
+        if let Some(room) = self.platform.index(&reservation.room) {
+            self.watch.history.is_held_in(id, room);
+        }
+        self.note(Whose::Conversation(id), "attempt", reservation.agent.0);
         let worker = &mut self.workers[w];
         worker.next += 1;
         let key = worker.next;
@@ -163,22 +168,32 @@ impl World {
 
     /// The request goes out.
     pub(super) fn write(&mut self, w: usize, key: u64) {
-        let (fate, local) = (self.fate(), self.local(w));
+        let (fate, local) = (self.fate_of_a_call(), self.local(w));
         let attempt = self.at(w, key);
         attempt.last_sent = local;
         let is_late = local >= attempt.deadline;
+        let is_again = attempt.is_uncertain();
         let Reservation { room, agent, replaces, attempt: fence, .. } = attempt.reservation.clone();
         let Some(room) = self.platform.index(&room) else { return self.end(w, key) };
         let mut replacing = replaces;
         if self.bug == Some(Bug::SecondAgent) && fence.number > 1 {
             replacing = self.platform.rooms[room].session().and_then(|session| session.agent);
         }
-        self.note("calls", fence.conversation.0, agent.0);
+        self.note(Whose::Conversation(fence.conversation), "calls", agent.0);
+        if is_late {
+            self.fault("call by a process that overslept its deadline");
+        } else if is_again {
+            self.fault("call repeated, as nobody knew what became of the last");
+        }
         let (life, there) = (self.workers[w].life, self.latency());
         let lands = match fate {
             Fate::Fine | Fate::Failed { applies: true } | Fate::Unheard => Some(there),
             Fate::Late => Some(self.dice.between(TIMEOUT, 9_000)),
-            Fate::Lost | Fate::Failed { applies: false } | Fate::Busy | Fate::Denied => None,
+            Fate::Lost
+            | Fate::Failed { applies: false }
+            | Fate::Refused { .. }
+            | Fate::Busy
+            | Fate::Denied => None,
         };
         if let Some(span) = lands {
             let nth = self.watch.sends(&self.platform, room, agent, is_late);
@@ -191,6 +206,10 @@ impl World {
                 self.soon(w, TIMEOUT, Step::Heard(key, Heard::Unknown))
             }
             Fate::Failed { applies: false } => self.soon(w, 2 * there, Step::Heard(key, Heard::Unknown)),
+            Fate::Refused { agent } => {
+                let answer = if agent { Answer::AgentRefused } else { Answer::Refused };
+                self.soon(w, 2 * there, Step::Heard(key, Heard::Answer(answer)));
+            }
             Fate::Busy => self.soon(w, 2 * there, Step::Heard(key, Heard::Busy)),
             Fate::Denied => self.soon(w, 2 * there, Step::Heard(key, Heard::Denied)),
         }
@@ -200,14 +219,17 @@ impl World {
     pub(super) fn land(&mut self, w: usize, life: u32, key: u64, fate: Fate, call: &Call) {
         self.watch.landed(call.nth);
         let answer = self.platform.assign(call.room, call.agent, call.replacing, self.now);
-        self.note("lands", i64::try_from(call.room).unwrap_or(0), i64::from(answer == Answer::Assigned));
+        let (what, agent) = (answer.in_words(), call.agent.0);
+        self.note(Whose::Room(call.room), what, agent);
         if answer == Answer::Assigned {
             self.will_finish(call.room);
         }
         let heard = match fate {
             Fate::Fine => Heard::Answer(answer),
             Fate::Failed { .. } => Heard::Unknown,
-            Fate::Lost | Fate::Unheard | Fate::Late | Fate::Busy | Fate::Denied => return,
+            Fate::Lost | Fate::Unheard | Fate::Late | Fate::Refused { .. } | Fate::Busy | Fate::Denied => {
+                return;
+            }
         };
         let back = self.latency();
         self.after(back, Event::Work(w, life, Step::Heard(key, heard)));
@@ -227,8 +249,8 @@ impl World {
             Heard::Answer(Answer::AgentRefused) if sure => {
                 self.verdict(w, key, Verdict::Released { refused: true });
             }
-            Heard::Answer(Answer::AgentRefused | Answer::RoomTaken | Answer::RoomResolved) => {
-                self.at(w, key).refusal = Some(sure);
+            Heard::Answer(answer) => {
+                self.at(w, key).refusal = Some((answer, sure));
                 self.start_look(w, key);
             }
             Heard::Unknown => {
@@ -264,8 +286,8 @@ impl World {
 
     /// The room, and the lists of who serves it, as the platform shows them by now.
     pub(super) fn look(&mut self, w: usize, key: u64) {
-        let known = match self.fate() {
-            Fate::Fine => self.looked(w, key),
+        let mut known = match self.fate_of_a_read() {
+            Fate::Fine | Fate::Refused { .. } => self.looked(w, key),
             Fate::Busy => {
                 self.back_off(w, 1_000, PauseReason::Busy);
                 Known::Paused
@@ -277,9 +299,11 @@ impl World {
             Fate::Lost | Fate::Unheard | Fate::Late | Fate::Failed { .. } => Known::Nothing,
         };
         let attempt = self.at(w, key);
-        match attempt.refusal.take() {
-            Some(_) => attempt.refused = matches!(known, Known::Waiting),
-            None => {}
+        if let Some(refusal) = attempt.refusal.take() {
+            attempt.refused = matches!(known, Known::Waiting);
+            if attempt.refused && refusal == (Answer::Refused, true) {
+                known = Known::Verdict(Verdict::Released { refused: true });
+            }
         }
         self.known(w, key, known);
     }
@@ -287,14 +311,19 @@ impl World {
     fn looked(&mut self, w: usize, key: u64) -> Known {
         let local = self.local(w);
         let attempt = self.at(w, key);
-        let is_proof = !attempt.is_uncertain() || local >= attempt.proof_at();
-        let is_young = attempt.is_young();
+        let (is_young, refusal) = (attempt.is_young(), attempt.refusal.map(|(answer, _)| answer));
+        let is_proof = |agrees: Answer| match attempt.is_uncertain() {
+            true => local >= attempt.proof_at(),
+            // A list that lags may still show the room's previous session.
+            false => !is_young || refusal == Some(agrees),
+        };
+        let (is_over, is_taken) = (is_proof(Answer::RoomResolved), is_proof(Answer::RoomTaken));
         let Reservation { room, agent, replaces, .. } = attempt.reservation.clone();
         let Some(index) = self.platform.index(&room) else { return Known::Nothing };
         let seen_at = self.now.saturating_sub(self.lag());
         match self.platform.rooms[index].seen_at(seen_at) {
-            View::Waiting => self.as_before(w, key, is_proof),
-            View::Resolved if !is_proof && is_young => Known::Nothing,
+            View::Waiting => self.as_before(w, key, is_taken),
+            View::Resolved if !is_over && is_young => Known::Nothing,
             View::Resolved => Known::Verdict(Verdict::Closed(Closed::Resolved)),
             View::Unknown if is_young => Known::Nothing,
             View::Unknown => Known::Verdict(Verdict::Closed(Closed::RoomGone)),
@@ -303,9 +332,9 @@ impl World {
                     return Known::Verdict(Verdict::Assigned);
                 }
                 if replaces.is_some_and(|replaced| replaced != agent && self.lists(index, replaced)) {
-                    return self.as_before(w, key, is_proof);
+                    return self.as_before(w, key, is_taken);
                 }
-                if is_proof {
+                if is_taken {
                     Known::Verdict(Verdict::Closed(Closed::ServedElsewhere))
                 } else {
                     Known::Nothing
@@ -381,10 +410,11 @@ impl World {
         if self.bug == Some(Bug::NoFence) {
             fence.number = self.newest_attempt(w, key).unwrap_or(fence.number);
         }
-        self.is_idle = false;
+        self.stir();
         self.settle(w, fence, verdict);
         // The answer to a commit may be lost: then it is written once more.
-        if !self.is_over && self.dice.one_in(50) {
+        if !self.is_calm && self.dice.one_in(50) {
+            self.fault("commit of an end not heard of: written again");
             return self.soon(w, 50, Step::Record(key));
         }
         self.end(w, key);
@@ -395,14 +425,17 @@ impl World {
         if verdict == Verdict::Assigned {
             let confirmed = now(self.store.confirm(self.account, &[fence])).unwrap_or_default();
             if confirmed.contains(&fence) {
-                self.note("confirmed", id.0, i64::from(fence.number));
+                self.note(Whose::Conversation(id), "confirmed, attempt", i64::from(fence.number));
                 return;
             }
         }
         let settlement = Settlement { conversation: id, attempt: fence.number, verdict };
         let settled = now(self.store.settle(self.account, &[settlement])).unwrap_or_default();
+        if settled == [Settled::Stale] {
+            self.fault("attempt fenced off by a later one");
+        }
         if settled == [Settled::Applied] {
-            self.note(verdict_word(verdict), id.0, i64::from(fence.number));
+            self.note(Whose::Conversation(id), verdict_word(verdict), i64::from(fence.number));
             if verdict != Verdict::Assigned {
                 self.watch.came_to_nothing(id);
             }

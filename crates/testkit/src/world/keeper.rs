@@ -10,6 +10,7 @@ use sebastian_store::{PauseReason, Store};
 
 use super::{
     DAWN, World,
+    history::Whose,
     matcher::Step,
     now,
     plan::Bug,
@@ -34,7 +35,7 @@ impl World {
         let leads = now(lease).unwrap_or(false);
         let led = std::mem::replace(&mut self.workers[w].leads, leads);
         if leads && !led {
-            self.note("leads", i64::try_from(w).unwrap_or(0), 0);
+            self.note(Whose::Worker(w), "leads", 0);
             self.ask_roster(w);
             self.look_for_lost(w);
         }
@@ -54,7 +55,10 @@ impl World {
 
     /// Takes up what the leader published.
     fn refresh(&mut self, w: usize) {
-        let cache_is_down = !self.is_over && self.dice.one_in(20);
+        let cache_is_down = !self.is_calm && self.dice.one_in(20);
+        if cache_is_down {
+            self.fault("roster cache down");
+        }
         let roster = &mut self.workers[w].roster;
         if !cache_is_down && self.cache.version > roster.version {
             *roster = self.cache.clone();
@@ -71,8 +75,8 @@ impl World {
 
     /// What keeps an answer from being one.
     fn read_fails(&mut self, w: usize) -> bool {
-        match self.fate() {
-            Fate::Fine => return false,
+        match self.fate_of_a_read() {
+            Fate::Fine | Fate::Refused { .. } => return false,
             Fate::Busy => self.back_off(w, 1_000, PauseReason::Busy),
             Fate::Denied => self.back_off(w, 5_000, PauseReason::Denied),
             Fate::Lost | Fate::Unheard | Fate::Late | Fate::Failed { .. } => {}
@@ -85,8 +89,9 @@ impl World {
             return;
         }
         let mut agents = self.agents_as_told();
-        if !self.is_over && self.dice.one_in(100) {
-            agents.pop();
+        if !self.is_calm && self.dice.one_in(60) {
+            self.fault("roster cut short");
+            agents.truncate(self.dice.index(agents.len()));
         }
         let before = self.workers[w].roster.clone();
         let is_short = agents.len() < before.agents.len();
@@ -137,7 +142,7 @@ impl World {
             self.cache = roster.clone();
         }
         self.workers[w].roster = roster;
-        if !self.is_idle {
+        if !self.is_at_rest {
             self.ring_own(w);
         }
     }
@@ -152,10 +157,10 @@ impl World {
         let listing = Listing { agent, asked_at, rooms: served.into_iter().map(row).collect() };
         let Ok(adopted) = now(self.store.adopt(self.account, &listing)) else { return };
         if adopted.opened + adopted.taken > 0 {
-            self.note("adopts", agent.0, i64::from(adopted.opened + adopted.taken));
+            self.note(Whose::Agent(agent), "adopts", i64::from(adopted.opened + adopted.taken));
         }
         if !(adopted.elsewhere.is_empty() && adopted.missing.is_empty()) {
-            self.is_idle = false;
+            self.stir();
         }
         for (room, from) in adopted.elsewhere {
             self.move_if_gone(w, &room, from, agent);
@@ -181,7 +186,10 @@ impl World {
         let Some(index) = self.platform.index(room) else { return };
         if self.platform.rooms[index].seen_at(at) != View::Served(from) {
             let moved = now(self.store.transfer(self.account, room, from, to)).unwrap_or(false);
-            self.note("transfers", i64::try_from(index).unwrap_or(0), i64::from(moved));
+            if moved {
+                self.note(Whose::Room(index), "is served by", to.0);
+                self.stir();
+            }
         }
     }
 
@@ -198,7 +206,8 @@ impl World {
             View::Unknown => Seen::Over(Closed::RoomGone),
         };
         if now(self.store.verified(self.account, id, seen, asked_at)).is_ok() {
-            self.note("reads back", id.0, i64::from(seen == Seen::Served));
+            self.watch.history.is_held_in(id, index);
+            self.note(Whose::Conversation(id), "read back, is served", i64::from(seen == Seen::Served));
         }
         self.ring_own(w);
     }
@@ -244,7 +253,8 @@ impl World {
         };
         let events: Vec<NewEvent> = lost.map(event).collect();
         if !events.is_empty() {
-            self.note("finds lost rooms", i64::try_from(events.len()).unwrap_or(0), 0);
+            self.fault("lost room found again");
+            self.note(Whose::World, "found lost rooms", i64::try_from(events.len()).unwrap_or(0));
             self.accept(&events);
         }
         self.ring_own(w);

@@ -6,7 +6,7 @@ use std::{
 };
 
 use sebastian_core::{
-    AgentId, ConversationId, Policy, Presence, RoomId, Roster, Snapshot, Strategy, Timestamp, decide,
+    AgentId, ConversationId, Outcome, Policy, Presence, RoomId, Roster, Snapshot, Strategy, Timestamp, decide,
 };
 use sebastian_store::{Decide, Decided, PauseReason, Store};
 
@@ -14,6 +14,7 @@ use super::{
     Event, World,
     dice::Dice,
     executor::{Attempt, Heard},
+    history::Whose,
     now,
     plan::Bug,
     platform::Ms,
@@ -30,6 +31,10 @@ const ROUNDS_MAX: usize = 64;
 
 /// How long a stray wake-up takes.
 const BELL: Ms = 20;
+
+/// A sweep that found nothing is not repeated until something stirs, or this has passed: what falls due by itself comes so
+/// much later. That plays several times as many days.
+const FRUITLESS: Ms = 8_000;
 
 /// Suspects read back in one sweep.
 const SUSPECTS_MAX: u32 = 16;
@@ -90,7 +95,10 @@ pub(super) struct Worker {
 
 impl Worker {
     pub fn new(dice: &mut Dice) -> Self {
-        let drift = i64::try_from(dice.between(0, 20_000)).unwrap_or(0) - 10_000;
+        Self::with_clock(i64::try_from(dice.between(0, 20_000)).unwrap_or(0) - 10_000)
+    }
+
+    fn with_clock(drift: i64) -> Self {
         Self {
             life: 0,
             is_up: false,
@@ -110,25 +118,10 @@ impl Worker {
         }
     }
 
+    /// What it knew is gone; its machine, and thus its clock, is the same.
     pub fn crash(&mut self) {
-        let fresh = Self {
-            life: self.life + 1,
-            is_up: false,
-            stopped_until: 0,
-            doom: None,
-            drift: self.drift,
-            roster: Arc::default(),
-            attempts: BTreeMap::new(),
-            next: self.next,
-            held_until: 0,
-            failures: 0,
-            unanswered: 0,
-            leads: false,
-            doubt: None,
-            listed_at: BTreeMap::new(),
-            is_starved: false,
-        };
-        *self = fresh;
+        let Self { life, next, drift, .. } = *self;
+        *self = Self { life: life + 1, next, ..Self::with_clock(drift) };
     }
 
     pub fn on_probation(&self) -> bool {
@@ -195,7 +188,7 @@ impl World {
         if !self.workers[w].attempts.contains_key(&key) {
             return;
         }
-        let is_struck = self.is_struck(w);
+        let is_struck = self.is_struck(w, &step);
         if !is_struck {
             return go_on(self);
         }
@@ -207,9 +200,9 @@ impl World {
 
     /// A wake-up reaches one of the workers, or nobody.
     pub(super) fn ring(&mut self) {
-        self.is_idle = false;
-        if !self.is_over && self.dice.one_in(20) {
-            return;
+        self.stir();
+        if !self.is_calm && self.dice.one_in(20) {
+            return self.fault("wake-up lost");
         }
         let (w, span) = (self.dice.index(self.workers.len()), self.dice.between(1, BELL));
         self.soon(w, span, Step::Wake);
@@ -217,19 +210,26 @@ impl World {
 
     /// A worker rings its own bell.
     pub(super) fn ring_own(&mut self, w: usize) {
-        self.is_idle = false;
+        self.stir();
         self.soon(w, 1, Step::Wake);
     }
 
     fn sweep(&mut self, w: usize) {
         self.soon(w, self.plan.sweep, Step::Sweep);
-        if self.is_idle || self.ledger_is_down() {
+        let stirred = self.stirred;
+        let is_known = |(then, at): (u64, Ms)| then == stirred && self.now < at + FRUITLESS;
+        if self.is_at_rest || self.found_nothing.is_some_and(is_known) || self.ledger_is_down() {
             return;
         }
         self.rounds(w);
         self.take_over(w);
         if !self.is_held(w) {
             self.read_suspects(w);
+        }
+        let age = self.time(self.now).since(self.workers[w].roster.polled_at).as_millis();
+        let could = !self.is_held(w) && !self.workers[w].is_starved && age < u128::from(2 * self.plan.poll);
+        if could && self.stirred == stirred {
+            self.found_nothing = Some((stirred, self.now));
         }
     }
 
@@ -270,8 +270,8 @@ impl World {
             self.check_round(snapshot, &decided.reserved);
         }
         // Committed, and the worker never hears of it.
-        if !self.is_over && !decided.reserved.is_empty() && self.dice.one_in(100) {
-            self.note("a decision is lost", 0, 0);
+        if !self.is_calm && !decided.reserved.is_empty() && self.dice.one_in(100) {
+            self.fault("commit of a decision not heard of");
             return false;
         }
         self.workers[w].failures = decided.failures;
@@ -281,6 +281,9 @@ impl World {
             let span = pause.until.since(self.time(self.now));
             self.hold(w, u64::try_from(span.as_millis()).unwrap_or(0));
         }
+        if decided.folded > 0 || !decided.reserved.is_empty() {
+            self.stir();
+        }
         for reservation in decided.reserved {
             self.begin_attempt(w, reservation, false);
         }
@@ -288,6 +291,7 @@ impl World {
     }
 
     fn decide(&mut self, w: usize, limit: u32) -> (Decided, Option<Snapshot>) {
+        self.watch.figures.decisions += 1;
         let policy = self.plan.policy.clone();
         let request = Decide {
             account: self.account,
@@ -303,7 +307,9 @@ impl World {
                 None => decide(snapshot, &policy, now),
                 Some(bug) => decide_wrongly(bug, snapshot, &policy, now),
             };
-            *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(snapshot.clone());
+            if decisions.iter().any(|one| matches!(one.outcome, Outcome::Reserve { .. })) {
+                *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(snapshot.clone());
+            }
             decisions
         };
         let decided = now(self.store.decide(&request, &rule)).expect("the ledger in memory never fails");
@@ -325,7 +331,10 @@ impl World {
         }
         let taken = now(self.store.take_over(self.account, limit)).unwrap_or_default();
         for reservation in taken {
-            self.note("takes over", reservation.attempt.conversation.0, i64::from(reservation.takeovers));
+            let id = reservation.attempt.conversation;
+            self.note(Whose::Conversation(id), "taken over, times", i64::from(reservation.takeovers));
+            self.fault("reservation taken over");
+            self.stir();
             self.begin_attempt(w, reservation, true);
         }
     }
@@ -333,6 +342,7 @@ impl World {
     fn read_suspects(&mut self, w: usize) {
         let suspects = now(self.store.claim_suspects(self.account, SUSPECTS_MAX)).unwrap_or_default();
         for suspect in suspects {
+            self.stir();
             let span = self.latency();
             let (id, room, asked_at) = (suspect.conversation, suspect.room, suspect.claimed_at);
             self.soon(w, span, Step::ReadBack { id, room, asked_at });
@@ -354,7 +364,7 @@ impl World {
         if self.hold(w, span) && !self.ledger_is_down() {
             let span = std::time::Duration::from_millis(span);
             now(self.store.pause(self.account, span, reason)).expect("the ledger in memory never fails");
-            self.is_idle = false;
+            self.stir();
         }
     }
 }

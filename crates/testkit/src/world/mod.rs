@@ -9,7 +9,9 @@
 
 mod dice;
 mod executor;
+mod history;
 mod keeper;
+mod many;
 mod matcher;
 mod people;
 mod plan;
@@ -20,7 +22,7 @@ mod weather;
 
 use std::{
     cmp::Reverse,
-    collections::BinaryHeap,
+    collections::{BTreeMap, BinaryHeap},
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
@@ -35,14 +37,18 @@ use std::{
 use sebastian_core::{AccountId, AgentId, EventKind, Roster, Timestamp, Timing, invariants::Violation};
 use sebastian_store::{MemoryStore, Store};
 
-pub use self::plan::{Bug, Settings};
 use self::{
     dice::Dice,
+    history::{Note, Whose},
     matcher::{Step, Worker},
     plan::Plan,
     platform::{Ms, Platform},
     watch::Watch,
     weather::{Fate, Weather},
+};
+pub use self::{
+    many::{Played, play},
+    plan::{Bug, Settings},
 };
 
 /// When the world begins, by everybody's clock.
@@ -57,11 +63,24 @@ pub struct Report {
     /// What was played.
     pub seed: u64,
     /// Promises broken, the first few.
-    pub violations: Vec<Violation>,
-    /// Of everything that happened, in order: equal for equal runs.
+    pub broken: Vec<Broken>,
+    /// Everything that happened, in order, as one number: equal for equal runs.
     pub digest: u64,
+    /// Everything that happened, in words, when that was asked for.
+    pub history: Vec<String>,
     /// How much happened.
     pub figures: Figures,
+    /// How often what went wrong.
+    pub faults: BTreeMap<&'static str, u64>,
+}
+
+/// A promise that was broken, and how it came to that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken {
+    /// Which, and what was seen.
+    pub violation: Violation,
+    /// All that befell whom it names, and whatever befell everybody meanwhile; the last lines before it was seen.
+    pub story: Vec<String>,
 }
 
 /// How much happened in a run.
@@ -71,6 +90,8 @@ pub struct Figures {
     pub sessions: u64,
     /// Events played.
     pub events: u64,
+    /// Decisions, those among them that gave nothing out.
+    pub decisions: u64,
     /// Slots taken.
     pub reservations: u64,
     /// Assignments the platform made for us.
@@ -83,13 +104,34 @@ pub struct Figures {
     pub decided_again: u64,
 }
 
+impl Figures {
+    fn add(&mut self, other: &Self) {
+        let Self { sessions, events, decisions, reservations, assignments, unknown, strikes, decided_again } =
+            *other;
+        self.sessions += sessions;
+        self.events += events;
+        self.decisions += decisions;
+        self.reservations += reservations;
+        self.assignments += assignments;
+        self.unknown += unknown;
+        self.strikes += strikes;
+        self.decided_again += decided_again;
+    }
+}
+
 impl Report {
-    /// The seed, what was broken, and how to see it again.
+    /// The seed, what was broken and how it came to the first, and how to see it again.
     #[must_use]
     pub fn in_words(&self) -> String {
-        let lines = self.violations.iter().map(|one| format!("  {}: {}\n", one.id, one.what));
+        let lines =
+            self.broken.iter().map(|Broken { violation: one, .. }| format!("  {}: {}\n", one.id, one.what));
+        let story = self.broken.first().into_iter().flat_map(|first| &first.story);
+        let story: String = story.map(|line| format!("    {line}\n")).collect();
         let (seed, lines) = (self.seed, lines.collect::<String>());
-        format!("seed {seed}:\n{lines}  cargo run -p sebastian-testkit --bin sim -- --seed {seed}\n")
+        format!(
+            "seed {seed}:\n{lines}  how it came to the first:\n{story}  play it again: \
+             cargo run -p sebastian-testkit --bin sim -- --seed {seed}\n"
+        )
     }
 }
 
@@ -103,14 +145,22 @@ pub fn run(seed: u64, settings: &Settings) -> Report {
         let words = words.or_else(|| panic.downcast_ref::<&str>().map(|words| (*words).to_owned()));
         let id =
             if words.as_deref().is_some_and(|words| words.contains("slot given back")) { "I9" } else { "I0" };
-        world.watch.broken.push(Violation { id, what: format!("panicked: {}", words.unwrap_or_default()) });
+        world.watch.breaks([Violation { id, what: format!("panicked: {}", words.unwrap_or_default()) }]);
     }
     let assignments = world.platform.applied.len() as u64;
+    let Watch { history, broken, figures, .. } = world.watch;
+    let told = |(seen, violation): (usize, Violation)| {
+        let story = history.story(&violation, seen);
+        Broken { violation, story }
+    };
+    let in_words = history.notes().iter().filter(|_| settings.tells).map(|note| history.in_words(note));
     Report {
         seed,
-        violations: world.watch.broken,
-        digest: world.watch.digest,
-        figures: Figures { assignments, ..world.watch.figures },
+        broken: broken.into_iter().map(told).collect(),
+        digest: history.digest(),
+        history: in_words.collect(),
+        figures: Figures { assignments, ..figures },
+        faults: history.faults.clone(),
     }
 }
 
@@ -141,7 +191,7 @@ enum Event {
     Restart(usize),
     /// What must hold at any time is checked.
     Check,
-    /// The last fault is over; everybody stops.
+    /// No more faults for a while, or ever; everybody stops.
     Calm,
     /// Nobody may wait in vain from here on.
     Served,
@@ -200,9 +250,16 @@ struct World {
     cache: Arc<Roster>,
     weather: Weather,
     watch: Watch,
-    is_over: bool,
+    /// Nothing goes wrong and nobody begins anything.
+    is_calm: bool,
+    /// When it is calm next.
+    calm_at: Ms,
+    /// Grows with whatever may give a sweep something to do.
+    stirred: u64,
+    /// What had stirred when a sweep last found nothing, and when that was.
+    found_nothing: Option<(u64, Ms)>,
     /// Nothing in the ledger waits, is under way or in doubt: whoever sweeps finds nothing.
-    is_idle: bool,
+    is_at_rest: bool,
 }
 
 impl World {
@@ -230,9 +287,12 @@ impl World {
             workers,
             cache: Arc::default(),
             weather: Weather::default(),
-            watch: Watch::new(settings.tells),
-            is_over: false,
-            is_idle: false,
+            watch: Watch::new(),
+            is_calm: false,
+            calm_at: plan.lulls[0],
+            stirred: 0,
+            found_nothing: None,
+            is_at_rest: false,
             plan,
         };
         world.begin();
@@ -253,11 +313,18 @@ impl World {
         for worker in 0..self.workers.len() {
             self.start(worker);
         }
-        let calm = self.plan.calm_at;
-        let served = calm + 20_000 + self.plan.reconcile;
-        self.after(calm, Event::Calm);
-        self.after(served, Event::Served);
-        self.after(served + 2 * self.plan.reconcile, Event::End);
+        for nth in 0..self.plan.lulls.len() {
+            let calm = self.plan.lulls[nth];
+            self.after(calm, Event::Calm);
+            self.after(calm + self.lull(), Event::Served);
+        }
+        let last = self.plan.lulls.last().copied().unwrap_or(0);
+        self.after(last + self.lull() + 2 * self.plan.reconcile, Event::End);
+    }
+
+    /// From the last fault until nobody may wait in vain.
+    fn lull(&self) -> Ms {
+        20_000 + self.plan.reconcile
     }
 
     fn play(&mut self) {
@@ -291,7 +358,10 @@ impl World {
             Event::Restart(worker) => self.start(worker),
             Event::Check => self.check(),
             Event::Calm => self.calm(),
-            Event::Served => self.judge_waiting(),
+            Event::Served => {
+                self.judge_waiting();
+                self.go_on();
+            }
             Event::End => {}
         }
     }
@@ -306,9 +376,20 @@ impl World {
         Timestamp::from_millis(DAWN) + Duration::from_millis(ms)
     }
 
-    /// Notes that something happened, for the digest and for whoever watches.
-    fn note(&mut self, what: &'static str, a: i64, b: i64) {
-        self.watch.note(self.now, what, a, b);
+    /// Notes that something happened.
+    fn note(&mut self, whose: Whose, what: &'static str, with: i64) {
+        self.watch.history.note(Note { at: self.now, whose, what, with });
+    }
+
+    /// Notes that something went wrong.
+    fn fault(&mut self, what: &'static str) {
+        self.watch.history.fault(what);
+    }
+
+    /// Something changed: the next sweep has to look.
+    fn stir(&mut self) {
+        self.stirred += 1;
+        self.is_at_rest = false;
     }
 }
 

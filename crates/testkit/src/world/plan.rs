@@ -69,9 +69,12 @@ pub(super) struct Plan {
     pub sweep: Ms,
     pub poll: Ms,
     pub reconcile: Ms,
-    /// When the last fault is over.
-    pub calm_at: Ms,
+    /// When faults stop for as long as it takes to see that nobody waits in vain; the last time for good.
+    pub lulls: [Ms; LULLS],
 }
+
+/// How often a run is calm.
+const LULLS: usize = 4;
 
 const STRATEGIES: [Strategy; 5] = [
     Strategy::Balanced,
@@ -109,10 +112,10 @@ impl Plan {
             lag: dice.pick(&[0, 1_000, 5_000]),
             lost: dice.pick(&[0, 20, 60]),
             disturbed: dice.pick(&[0, 4, 12]),
-            sweep: dice.between(1_000, 3_000),
+            sweep: dice.between(1_000, 4_000),
             poll: 30_000,
             reconcile: 120_000,
-            calm_at: settings.hours * 3_600_000,
+            lulls: std::array::from_fn(|nth| settings.hours * 3_600_000 * (nth as Ms + 1) / LULLS as Ms),
         }
     }
 
@@ -131,6 +134,7 @@ impl Plan {
         Platform {
             rooms: rooms.collect(),
             people: (1..).map(person).take(self.agents).collect(),
+            refuses_offline: dice.one_in(2),
             ..Platform::default()
         }
     }

@@ -13,6 +13,8 @@ pub(super) struct Platform {
     /// Every assignment made for us: what the checks read.
     pub applied: Vec<Applied>,
     pub last_service: u64,
+    /// Whether agents who are offline are refused.
+    pub refuses_offline: bool,
 }
 
 pub(super) struct Room {
@@ -35,6 +37,8 @@ pub(super) struct Session {
     pub era: i64,
     /// When a webhook that opened it was answered with success.
     pub accepted_at: Option<Ms>,
+    /// Every call for it is refused.
+    pub is_poison: bool,
 }
 
 /// What a list shows of a room.
@@ -68,6 +72,20 @@ pub(super) enum Answer {
     RoomTaken,
     RoomResolved,
     AgentRefused,
+    /// No, for a reason nobody can make out.
+    Refused,
+}
+
+impl Answer {
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::Assigned => "put in",
+            Self::RoomTaken => "refused, as it is taken,",
+            Self::RoomResolved => "refused, as it is over,",
+            Self::AgentRefused => "refused",
+            Self::Refused => "refused for no reason",
+        }
+    }
 }
 
 /// Eras a session may have; keeps (session, era) one number.
@@ -119,6 +137,7 @@ impl Platform {
             is_resolved: false,
             era: 0,
             accepted_at: None,
+            is_poison: false,
         });
         found.past.push((now, View::Waiting));
         true
@@ -127,10 +146,15 @@ impl Platform {
     /// Our call: a compare-and-set, of nobody or of the one who is to be replaced.
     pub fn assign(&mut self, room: usize, agent: AgentId, replacing: Option<AgentId>, now: Ms) -> Answer {
         let inbox = self.rooms[room].inbox;
-        if !self.people.iter().any(|person| person.id == agent && person.inboxes.contains(&inbox)) {
+        let may = |person: &&Person| person.is_online || !self.refuses_offline;
+        let known = self.people.iter().find(|person| person.id == agent && person.inboxes.contains(&inbox));
+        if known.filter(may).is_none() {
             return Answer::AgentRefused;
         }
         let Some(session) = self.rooms[room].session() else { return Answer::RoomResolved };
+        if session.is_poison {
+            return Answer::Refused;
+        }
         if session.agent == Some(agent) {
             return Answer::Assigned;
         }
@@ -141,6 +165,21 @@ impl Platform {
         self.set(room, Some(agent), now);
         self.applied.push(Applied { room, session: number, agent });
         Answer::Assigned
+    }
+
+    /// From now on every call for the room's session is refused.
+    pub fn poison(&mut self, room: usize) {
+        if let Some(session) = self.rooms[room].sessions.last_mut() {
+            session.is_poison = true;
+        }
+    }
+
+    /// Nothing is refused without a reason any more.
+    pub fn cure(&mut self) {
+        self.rooms
+            .iter_mut()
+            .filter_map(|room| room.sessions.last_mut())
+            .for_each(|one| one.is_poison = false);
     }
 
     /// Somebody at the dashboard gives the room to `agent`, or takes theirs away.

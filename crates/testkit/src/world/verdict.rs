@@ -1,6 +1,6 @@
 //! The checks at the end: both final states, and the whole history.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use sebastian_core::{
     AgentId, Conversation, ConversationId, EventKind, NewEvent, Outcome, ParkReason, RoomId, Roster, Source,
@@ -15,11 +15,14 @@ use super::{DAWN, World, dice::Dice, now, platform::Session, watch::LIST_MAX};
 const SAMPLE: usize = 12;
 const ATTEMPTS_MAX: u32 = 4;
 
+/// Whoever may be given something again, since a window or a refusal ran out, is given it by a sweep after that.
+const SOON: Duration = Duration::from_secs(20);
+
 /// A log is replayed once in so many runs: it takes as long as the run.
 const REPLAYS: u64 = 8;
 
 impl World {
-    /// I8, a while after the last fault: nobody waits while somebody has room for them.
+    /// I8, a while after the faults stopped: nobody waits while somebody has room for them.
     pub(super) fn judge_waiting(&mut self) {
         let at = self.time(self.now);
         let all = self.unresolved();
@@ -33,7 +36,7 @@ impl World {
             let known = all.iter().find(|one| one.room == *id && one.is_open());
             let is_put_off = known.is_some_and(|one| match one.state {
                 State::Waiting { park: Some(park) } => {
-                    matches!(park.why, ParkReason::Snoozed | ParkReason::Pending)
+                    matches!(park.why, ParkReason::Snoozed | ParkReason::Pending | ParkReason::Poison)
                 }
                 _ => false,
             });
@@ -41,12 +44,20 @@ impl World {
             let fair = said.and_then(|said| said.overrides.fair_distribution);
             let fair = fair.or(self.plan.policy.fair_distribution);
             let could = self.platform.people.iter().find(|person| {
-                let is_full = |most| held.get(&person.id).copied().unwrap_or(0) >= most;
+                // A slot that is kept for it past all deadlines is room for it.
+                let is_kept = known.is_some_and(|one| match one.state {
+                    State::Reserved { agent, deadline } => agent == person.id && deadline < at,
+                    _ => false,
+                });
+                let is_full = |most| held.get(&person.id).copied().unwrap_or(0) - u32::from(is_kept) >= most;
                 let given = |span| self.watch.given_within(Some(room.inbox), person.id, span, at);
-                let is_refused = |one: &Conversation| one.refused.iter().any(|(who, _)| *who == person.id);
+                let a_while_ago = at - SOON;
+                let is_refused = |one: &Conversation| {
+                    one.refused.iter().any(|(who, until)| *who == person.id && *until > a_while_ago)
+                };
                 person.inboxes.contains(&room.inbox)
                     && !self.capacity(&rules, person.id).is_some_and(is_full)
-                    && !fair.is_some_and(|rule| given(rule.window) >= rule.limit as usize)
+                    && fair.is_none_or(|rule| given(rule.window + SOON) < rule.limit as usize)
                     && !known.is_some_and(is_refused)
             });
             could.filter(|_| !is_put_off).map(|person| person.id)

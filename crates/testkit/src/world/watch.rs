@@ -10,11 +10,15 @@ use sebastian_core::{
     AgentId, Conversation, ConversationId, FairDistribution, InboxId, NewEvent, Order, Presence, Priority,
     RoomId, Seq, Snapshot, State, Timestamp,
     invariants::{self, Taken, Violation},
+    rulebook::LeaveStatus,
 };
 use sebastian_store::{Reservation, Selection, Store};
 
 use super::{
-    Event, Figures, VIOLATIONS_MAX, World, now,
+    Event, Figures, VIOLATIONS_MAX, World,
+    history::History,
+    now,
+    people::vip,
     platform::{Ms, Platform, Session},
 };
 
@@ -24,21 +28,24 @@ pub(super) const LIST_MAX: u32 = 10_000;
 /// A chat that was accepted and that nobody serves must be in the ledger after this.
 const NOTICED: Ms = 60_000;
 
+/// Conversations given, each with when.
+type Given = Vec<(Timestamp, ConversationId)>;
+
 /// What the checks remember.
 pub(super) struct Watch {
-    pub broken: Vec<Violation>,
-    pub digest: u64,
+    /// Broken promises, each with how many notes were written when it was seen.
+    pub broken: Vec<(usize, Violation)>,
+    pub history: History,
     pub figures: Figures,
     /// Webhooks as accepted, with when.
     pub log: Vec<NewEvent>,
-    tells: bool,
     /// Rooms with events nobody folded yet.
     unfolded: BTreeSet<RoomId>,
     /// Calls under way that will take effect: room, session, agent.
     sent: BTreeMap<u64, (usize, u64, AgentId)>,
     last_sent: u64,
     /// Conversations given, by inbox and agent, without those that came to nothing.
-    given: BTreeMap<(Option<InboxId>, AgentId), Vec<(Timestamp, ConversationId)>>,
+    given: BTreeMap<(Option<InboxId>, AgentId), Given>,
 }
 
 /// A conversation that was assigned before events were folded.
@@ -50,13 +57,12 @@ pub(super) struct Served {
 }
 
 impl Watch {
-    pub fn new(tells: bool) -> Self {
+    pub fn new() -> Self {
         Self {
             broken: Vec::new(),
-            digest: 0xcbf2_9ce4_8422_2325,
+            history: History::default(),
             figures: Figures::default(),
             log: Vec::new(),
-            tells,
             unfolded: BTreeSet::new(),
             sent: BTreeMap::new(),
             last_sent: 0,
@@ -64,24 +70,10 @@ impl Watch {
         }
     }
 
-    pub fn note(&mut self, at: Ms, what: &'static str, a: i64, b: i64) {
-        for byte in what.bytes().map(u64::from).chain([at, a.cast_unsigned(), b.cast_unsigned()]) {
-            self.digest = (self.digest ^ byte).wrapping_mul(0x0100_0000_01b3);
-        }
-        if self.tells {
-            let (minute, ms) = (at / 60_000, at % 60_000);
-            println!("{minute:>4}:{:02}.{:03} {what} {a} {b}", ms / 1_000, ms % 1_000);
-        }
-    }
-
     pub fn breaks(&mut self, broken: impl IntoIterator<Item = Violation>) {
         let left = VIOLATIONS_MAX.saturating_sub(self.broken.len());
-        for one in broken.into_iter().take(left) {
-            if self.tells {
-                println!("     BROKEN {}: {}", one.id, one.what);
-            }
-            self.broken.push(one);
-        }
+        let seen = self.history.notes().len();
+        self.broken.extend(broken.into_iter().take(left).map(|one| (seen, one)));
     }
 
     pub fn accepted(&mut self, events: &[NewEvent]) {
@@ -97,12 +89,11 @@ impl Watch {
     pub fn sends(&mut self, platform: &Platform, room: usize, agent: AgentId, is_late: bool) -> u64 {
         self.last_sent += 1;
         let session = platform.rooms[room].session().map_or(0, |session| session.service);
-        let rival = self.sent.values().find(|(r, s, a)| (*r, *s) == (room, session) && *a != agent);
-        if let Some((.., other)) = rival.copied().filter(|_| !is_late && session != 0) {
-            let what = format!(
-                "agent {agent} is put into room-{room} while a call for agent {other} may still land"
-            );
-            self.breaks([Violation { id: "I2", what }]);
+        if !is_late && session != 0 {
+            let under_way = self.sent.values().filter(|(r, s, _)| (*r, *s) == (room, session));
+            let under_way = under_way.map(|(.., agent)| *agent);
+            let broken = invariants::one_call_each(&platform.rooms[room].id, agent, under_way);
+            self.breaks(broken);
         }
         if !is_late {
             self.sent.insert(self.last_sent, (room, session, agent));
@@ -145,7 +136,10 @@ impl World {
     }
 
     pub(super) fn capacity(&self, rules: &sebastian_core::Rulebook, agent: AgentId) -> Option<u32> {
-        rules.agents.get(&agent).and_then(|said| said.capacity).or(self.plan.policy.capacity)
+        let said = rules.agents.get(&agent);
+        let under = said.and_then(|said| rules.capacity_policies.get(&said.capacity_policy?));
+        let own = said.and_then(|said| said.capacity).or(under.and_then(|policy| policy.total_limit));
+        own.or(self.plan.policy.capacity)
     }
 
     /// Where a conversation stands in line.
@@ -222,6 +216,12 @@ impl World {
             inbox.and_then(|inbox| inbox.paused.as_ref()),
             rules.agents.get(&id).and_then(|said| said.paused.as_ref()),
         ];
+        let said = rules.agents.get(&id);
+        let is_excluded = said.is_some_and(|said| said.capacity_policy.is_some());
+        let today = at.as_millis() / 86_400_000;
+        let is_away = rules.leaves.values().any(|leave| {
+            leave.agent == id && leave.status == LeaveStatus::Approved && i64::from(leave.start.0) == today
+        });
         if agent.presence != Presence::Online {
             Some("not online")
         } else if !one.inbox.is_some_and(|inbox| agent.inboxes.iter().flatten().any(|one| *one == inbox)) {
@@ -232,6 +232,12 @@ impl World {
             Some("known from a roster too old")
         } else if one.refused.iter().any(|(who, until)| *who == id && *until > at) {
             Some("refused for it")
+        } else if is_excluded && one.traits.labels.contains(&vip()) {
+            Some("excluded by their capacity policy")
+        } else if is_away {
+            Some("on leave")
+        } else if inbox.is_some_and(|inbox| inbox.manual) {
+            Some("not dealt by hand of its inbox")
         } else {
             None
         }
@@ -268,27 +274,20 @@ impl World {
         self.after(60_000, Event::Check);
         let all = self.unresolved();
         let mut held: BTreeMap<AgentId, u32> = BTreeMap::new();
-        let mut open: BTreeMap<&RoomId, u32> = BTreeMap::new();
         for one in &all {
             if let Some(agent) = one.slot() {
                 *held.entry(agent).or_default() += 1;
             }
-            *open.entry(&one.room).or_default() += u32::from(one.is_open());
         }
-        let twice = open.iter().filter(|(_, open)| **open > 1);
-        let twice: Vec<Violation> = twice
-            .map(|(room, open)| Violation {
-                id: "I2",
-                what: format!("room {room} has {open} open conversations"),
-            })
-            .collect();
+        let open = all.iter().filter(|one| one.is_open()).map(|one| &one.room);
+        let twice = invariants::one_open_each(open);
         let loads = now(self.store.loads(self.account, self.time(self.now))).unwrap_or_default();
         let counters =
             loads.values().map(|load| (load.agent, load.open, held.get(&load.agent).copied().unwrap_or(0)));
         let apart = invariants::one_decrement_each([], counters);
         let calm =
             |one: &Conversation| one.is_assigned() && one.verify_at.is_none() && one.snoozed_until.is_none();
-        self.is_idle = all.iter().all(calm) && self.watch.unfolded.is_empty();
+        self.is_at_rest = all.iter().all(calm) && self.watch.unfolded.is_empty();
         self.watch.breaks(twice);
         self.watch.breaks(apart);
         self.check_lost();
