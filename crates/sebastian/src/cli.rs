@@ -8,7 +8,7 @@ use sebastian_core::RoomId;
 
 use crate::{
     demo::Demo,
-    operate::{Form, Pause, Policies, Queue, Resume},
+    operate::{Form, Parked, Pause, Policies, Queue, Resume},
     simulate::Simulate,
 };
 
@@ -124,6 +124,8 @@ pub enum Command {
     },
     /// Show what waits, queue by queue: how long, in which order, and why.
     Queue(Queue),
+    /// Show chats that sit out for a reason of their own, or try them again.
+    Parked(Parked),
     /// Give an agent, an inbox or the whole account no new chats for a while.
     Pause(Pause),
     /// End such a pause.

@@ -10,7 +10,7 @@ use crate::{
     config::{Loaded, Problem, Shown},
     explain,
     failure::Failure,
-    operate::{self, Form, Pause, Policies, Queue, Resume},
+    operate::{self, Form, Parked, Pause, Policies, Queue, Resume},
 };
 
 /// Brings the ledger's schema up to date and prints what was done.
@@ -53,6 +53,12 @@ pub(crate) async fn agents(loaded: &Loaded, form: Form) -> Result<(), Failure> {
 /// Prints what waits.
 pub(crate) async fn queue(loaded: &Loaded, asked: Queue) -> Result<(), Failure> {
     print(&operate::queue(loaded, asked).await?);
+    Ok(())
+}
+
+/// Prints what is parked, or tries it again.
+pub(crate) async fn parked(loaded: &Loaded, asked: Parked) -> Result<(), Failure> {
+    print(&operate::parked(loaded, asked).await?);
     Ok(())
 }
 

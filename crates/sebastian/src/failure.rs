@@ -68,11 +68,13 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// 2 when settings or the command have to be changed, so that supervisors can tell it from what a restart may
+    /// 2 when settings, the command or the ledger's schema have to be changed, so that supervisors can tell it from what a restart may
     /// cure; else 1.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
-        if matches!(self, Self::Settings(_) | Self::Usage(_)) { 2 } else { 1 }
+        let needs_a_hand =
+            matches!(self, Self::Settings(_) | Self::Usage(_) | Self::Ledger(StoreError::Schema { .. }));
+        if needs_a_hand { 2 } else { 1 }
     }
 }
 

@@ -68,6 +68,7 @@ async fn run_command(command: Command, settings: &Settings) -> ExitCode {
         Command::Policies(asked) => async { commands::policies(&load()?, asked).await }.await,
         Command::Agents { form } => async { commands::agents(&load()?, form).await }.await,
         Command::Queue(asked) => async { commands::queue(&load()?, asked).await }.await,
+        Command::Parked(asked) => async { commands::parked(&load()?, asked).await }.await,
         Command::Pause(asked) => async { commands::pause(&load()?, asked).await }.await,
         Command::Resume(asked) => async { commands::resume(&load()?, asked).await }.await,
         Command::Simulate(arguments) => simulate::run(&arguments).await,

@@ -1,13 +1,13 @@
 //! `sebastian explain`, on a real ledger and a real roster cache, with a test in the worker's place.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use sebastian_core::{
     AccountId, Agent, AgentId, EventKind, Hints, InboxId, NewEvent, Policy, Presence, Role, RoomId, Roster,
-    Source, Timing, decide,
+    Settlement, Source, Timing, Verdict, decide,
 };
 use sebastian_roster::{RedisRosterCache, RedisServer, RosterCache};
-use sebastian_store::{Attempt, Decide, PostgresStore, Store};
+use sebastian_store::{Attempt, Decide, PostgresStore, Reservation, Store};
 use sebastian_testkit::{Database, Redis};
 use serde_json::Value;
 
@@ -28,7 +28,9 @@ pub struct Desk {
 impl Desk {
     pub async fn open() -> Self {
         let (database, redis) = (Database::create().await, Redis::start().await);
-        let store = PostgresStore::new(&database.url(), 2, Timing::default()).unwrap();
+        // An agent who was refused may be tried again at once.
+        let timing = Timing { refusal: Duration::ZERO, ..Timing::default() };
+        let store = PostgresStore::new(&database.url(), 2, timing).unwrap();
         store.migrate().await.unwrap();
         let account = store.open_account("qiscus", "desk-1").await.unwrap();
         let server = RedisServer::parse(&redis.url(), "sebastian").unwrap();
@@ -69,15 +71,32 @@ impl Desk {
 
     /// Folds, and assigns as far as there is room and the rules allow. Returns the rooms that were.
     pub async fn work(&self) -> Vec<String> {
+        let reserved = self.reserve().await;
+        let attempts: Vec<Attempt> = reserved.iter().map(|one| one.attempt).collect();
+        self.store.confirm(self.account, &attempts).await.unwrap();
+        reserved.iter().map(|one| one.room.to_string()).collect()
+    }
+
+    /// As [`Desk::work`], with a platform that refuses every agent.
+    pub async fn refuse(&self) -> Vec<String> {
+        let reserved = self.reserve().await;
+        let refused = |one: &Reservation| Settlement {
+            conversation: one.attempt.conversation,
+            attempt: one.attempt.number,
+            verdict: Verdict::Released { refused: true },
+        };
+        let settlements: Vec<Settlement> = reserved.iter().map(refused).collect();
+        self.store.settle(self.account, &settlements).await.unwrap();
+        reserved.iter().map(|one| one.room.to_string()).collect()
+    }
+
+    async fn reserve(&self) -> Vec<Reservation> {
         let policy = Policy { capacity: Some(1), ..Policy::default() };
         let (account, roster) = (self.account, Arc::new(self.roster().await));
         let request =
             Decide { account, roster, answers: Arc::default(), policy: &policy, limit: 10, record: true };
         let decided = self.store.decide(&request, &|snapshot, now| decide(snapshot, &policy, now)).await;
-        let reserved = decided.unwrap().reserved;
-        let attempts: Vec<Attempt> = reserved.iter().map(|one| one.attempt).collect();
-        self.store.confirm(account, &attempts).await.unwrap();
-        reserved.iter().map(|one| one.room.to_string()).collect()
+        decided.unwrap().reserved
     }
 
     /// What a command prints as JSON.

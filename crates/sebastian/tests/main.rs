@@ -5,6 +5,7 @@
 mod acceptance;
 mod cli;
 mod config;
+mod crash;
 mod demo;
 mod desk;
 mod explain;
@@ -14,3 +15,4 @@ mod policies;
 mod processes;
 mod refusals;
 mod secrets;
+mod soak;

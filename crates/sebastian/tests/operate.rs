@@ -1,6 +1,8 @@
 //! What an operator does by hand, on a real ledger and a real Redis, with a test in the worker's place.
 
-use sebastian_core::{EventKind, NewEvent, Priority, RoomId, Source, Update};
+use sebastian_core::{
+    EventKind, NewEvent, Priority, RoomId, Source, Status, Update, conversation::REFUSALS_MAX,
+};
 use sebastian_roster::RosterCache;
 use sebastian_store::Store;
 use serde_json::{Value, json};
@@ -66,11 +68,17 @@ async fn what_cannot_be_is_refused_and_changes_nothing() {
     for (words, told) in [
         (&["policies", "set", "name="][..], "sebastian: Name can't be blank\n"),
         (&["policies", "set", "name=x", "assignment_order=fastest"], "Assignment order "),
-        (&["policies", "show", "9"], "sebastian: there is no assignment policy 9\n"),
-        (&["policies", "link", "88121", "9"], "sebastian: there is no assignment policy 9\n"),
+        (
+            &["policies", "show", "9"],
+            "sebastian: there is no assignment policy 9; `sebastian policies list` shows which there are\n",
+        ),
+        (&["policies", "link", "88121", "9"], "sebastian: there is no assignment policy 9; "),
         (&["policies", "link", "99", "9"], "sebastian: there is no inbox 99\n"),
-        (&["policies", "unlink", "88121"], "sebastian: Assignment policy not found\n"),
-        (&["pause", "--agent", "99"], "sebastian: there is no agent 99\n"),
+        (&["policies", "unlink", "88121"], "sebastian: this inbox is linked to no policy\n"),
+        (
+            &["pause", "--agent", "99"],
+            "sebastian: there is no agent 99; `sebastian agents` shows which there are\n",
+        ),
         (&["pause", "--until", "noon"], "Until must be "),
         (&["pause", "--until", "2020-01-01T00:00:00Z"], "Until must lie ahead"),
     ] {
@@ -167,6 +175,22 @@ async fn the_queue_is_shown_in_order_with_the_reason_at_its_head() {
 }
 
 #[tokio::test]
+async fn what_is_put_off_until_its_customer_writes_shows_no_date() {
+    let desk = desk().await;
+    desk.accept(&["101"]).await;
+    let snoozed = Update { status: Some(Status::Snoozed), ..Update::default() };
+    let room = RoomId::parse("101").unwrap();
+    let event = NewEvent { room, kind: EventKind::Update(snoozed), source: Source::Operator };
+    desk.store.accept(desk.account, &[event]).await.unwrap();
+    assert_eq!(desk.work().await, [] as [String; 0]);
+
+    let (_, told) = desk.tell(&["queue"]).await;
+    assert!(told.trim_end().ends_with("  -         snoozed"), "{told}");
+    let parked = &desk.run(&["queue", "--json"]).await["queues"][0]["conversations"][0];
+    assert_eq!((&parked["park_reason"], &parked["parked_until"]), (&"snoozed".into(), &Value::Null));
+}
+
+#[tokio::test]
 async fn positions_follow_the_order_of_the_policy() {
     let desk = desk().await;
     let words = ["policies", "set", "name=Urgent first", "conversation_priority=priority", "--json"];
@@ -199,4 +223,29 @@ async fn a_change_is_made_though_redis_is_gone() {
     assert_eq!(code, Some(0), "{told}");
     assert!(told.ends_with("; the workers were not woken, and see it at their next sweep\n"), "{told}");
     assert!(desk.store.rulebook(desk.account).await.unwrap().paused.is_some());
+}
+
+#[tokio::test]
+async fn what_sits_out_is_listed_with_its_reason_and_tried_again_at_a_word() {
+    let desk = desk().await;
+    let (code, none) = desk.tell(&["parked", "list"]).await;
+    assert_eq!((code, none.as_str()), (Some(0), "nothing is parked\n"));
+    desk.accept(&["101"]).await;
+    for _ in 0..REFUSALS_MAX {
+        assert_eq!(desk.refuse().await, ["101"]);
+    }
+
+    let listed = desk.run(&["parked", "list", "--json"]).await;
+    let poison = &listed[0];
+    assert_eq!((&poison["room"], &poison["why"]), (&"101".into(), &"poison".into()), "{listed}");
+    assert_eq!(poison["refusals"], REFUSALS_MAX);
+    assert_eq!(desk.work().await, [] as [String; 0]);
+    let (_, why) = desk.tell(&["explain", "101"]).await;
+    assert!(why.contains("the platform refused it again and again"), "{why}");
+
+    let told = desk.run(&["parked", "retry", "101", "999", "--json"]).await;
+    assert_eq!(told, json!({ "retried": ["101"], "not_parked": ["999"] }));
+
+    assert_eq!(desk.work().await, ["101"]);
+    assert_eq!(desk.run(&["parked", "list", "--json"]).await, json!([]));
 }

@@ -4,6 +4,8 @@ use std::{
     fs,
     io::{Read, Write},
     net::TcpStream,
+    path::Path,
+    process::Command,
     time::Duration,
 };
 
@@ -31,6 +33,14 @@ impl Folder {
     pub fn start_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Child {
         let mut command = binary("sebastian");
         Child::spawn(command.args(arguments).envs(environment.iter().copied()).current_dir(self.0.path()))
+    }
+
+    /// With both its outputs going to the file `output`.
+    pub fn start_writing_to(&self, output: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Child {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "exec \"$0\" \"$@\" > \"$OUTPUT\" 2>&1"]).arg(binary("sebastian").get_program());
+        let environment = environment.iter().copied();
+        Child::spawn(shell.args(arguments).env("OUTPUT", output).envs(environment).current_dir(self.0.path()))
     }
 }
 
@@ -182,7 +192,7 @@ async fn migrate_brings_the_schema_once_and_a_process_told_not_to_refuses_withou
     let folder = Folder::with(&(config(&database, &redis).replace("db:\n", "db:\n  migrate: false\n")));
 
     let refused = folder.start(&["-e", "webhook"]);
-    assert_eq!(refused.wait(SOON).await.code(), Some(1), "{}", refused.output());
+    assert_eq!(refused.wait(SOON).await.code(), Some(2), "{}", refused.output());
     assert!(refused.output().contains("run `sebastian migrate`"), "{}", refused.output());
 
     for applies in [true, false] {
@@ -220,4 +230,57 @@ async fn set_webhook_fails_when_the_platform_does_not_answer() {
         assert_eq!(code, Some(if arguments.len() == 2 { 0 } else { 1 }), "{}", child.output());
         assert!(!child.output().contains("CANARY"), "{}", child.output());
     }
+}
+
+#[tokio::test]
+async fn a_redis_that_would_evict_is_refused_and_one_without_a_limit_warned_of() {
+    let database = Database::create().await;
+    for policy in ["allkeys-lru", "volatile-ttl"] {
+        let redis = Redis::start_with(&["--maxmemory", "64mb", "--maxmemory-policy", policy]).await;
+        let folder = Folder::with(&config(&database, &redis));
+        for process in ["webhook", "worker", "all"] {
+            let refused = folder.start(&["-e", process]);
+            assert_eq!(refused.wait(SOON).await.code(), Some(2), "{}", refused.output());
+            let told = format!("(maxmemory-policy `{policy}`), wake-ups and the roster among them: set its");
+            assert!(refused.output().contains(&told), "{}", refused.output());
+            assert!(!refused.output().contains("CANARY"), "{}", refused.output());
+        }
+    }
+
+    for (options, asks, warned) in [
+        (&["--maxmemory", "64mb", "--maxmemory-policy", "noeviction"][..], true, None),
+        (&["--maxmemory-policy", "allkeys-lfu"], true, Some("would be refused: set it to noeviction")),
+        (&[], false, Some("could not ask redis for its maxmemory-policy")),
+    ] {
+        let redis = Redis::start_with(options).await;
+        if !asks {
+            let mut stream = TcpStream::connect(redis.address()).unwrap();
+            stream.write_all(b"ACL SETUSER default -info\r\n").unwrap();
+            let mut done = [0; 5];
+            stream.read_exact(&mut done).unwrap();
+            assert_eq!(&done, b"+OK\r\n");
+        }
+        let folder = Folder::with(&config(&database, &redis));
+        let child = folder.start(&["-e", "webhook"]);
+        address(&child).await;
+        assert_eq!(child.output().contains("maxmemory-policy"), warned.is_some(), "{}", child.output());
+        assert!(warned.is_none_or(|warned| child.output().contains(warned)), "{}", child.output());
+    }
+}
+
+#[tokio::test]
+async fn a_schema_newer_than_the_program_is_named_and_served() {
+    let (database, redis) = (Database::create().await, Redis::start().await);
+    let folder = Folder::with(&config(&database, &redis));
+    let migrate = folder.start(&["migrate"]);
+    assert_eq!(migrate.wait(SOON).await.code(), Some(0), "{}", migrate.output());
+    let newer = "INSERT INTO refinery_schema_history VALUES (999, 'newer', '2030-01-01T00:00:00Z', '1')";
+    let (client, connection) = tokio_postgres::connect(&database.url(), tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client.batch_execute(newer).await.unwrap();
+
+    let child = folder.start(&["-e", "webhook"]);
+    address(&child).await;
+    let told = "the ledger's schema is at version 999, which a newer program than this one brought";
+    assert!(child.output().contains(told), "{}", child.output());
 }

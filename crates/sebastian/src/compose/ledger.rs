@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sebastian_core::AccountId;
-use sebastian_store::{PostgresStore, Store, StoreError};
+use sebastian_store::{PostgresStore, Store, StoreError, postgres::SchemaVersion};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -52,7 +52,13 @@ async fn try_open(store: &PostgresStore, migrate: bool, tenant: &str) -> Result<
                 info!("brought the ledger's schema from version {found} to {}", migrated.version);
             }
         }
-        checked => checked?,
+        Ok(SchemaVersion { found, needed }) if found > needed => warn!(
+            "the ledger's schema is at version {found}, which a newer program than this one brought; this one knows \
+             version {needed}: fine during a roll-out or after rolling one back, no state to stay in"
+        ),
+        checked => {
+            checked?;
+        }
     }
     store.open_account(PLATFORM, tenant).await
 }

@@ -1,10 +1,12 @@
 //! Puts the parts of a process together, and runs them until it is told to stop.
 //!
-//! A ledger that is down at start is waited for; Redis and the platform are not needed to start. Once running, a part
+//! A ledger that is down at start is waited for; Redis and the platform are not needed to start, but a Redis that is there and
+//! set wrongly is refused. Once running, a part
 //! that ends, for whatever reason, stops the others, and the process ends with a failure unless it was told to.
 
 mod ledger;
 pub(crate) mod parts;
+mod redis;
 mod signals;
 mod wakes;
 
@@ -16,7 +18,7 @@ use std::{
 use metrics_exporter_prometheus::PrometheusHandle;
 use sebastian_core::AccountId;
 use sebastian_courier::{Courier, CourierSettings, Guard, Queue};
-use sebastian_ingest::{Account, Check, Ingest, Listeners, Ops, Settings};
+use sebastian_ingest::{Account, AdminToken, Check, Ingest, Listeners, Ops, Settings};
 use sebastian_platform::qiscus::Qiscus;
 use sebastian_roster::{Doorbell, RedisDoorbell, RedisRosterCache, RedisServer, WakeUps};
 use sebastian_store::{Keep, PostgresStore};
@@ -31,13 +33,15 @@ use crate::{cli::Process, config::Config, failure::Failure, telemetry};
 pub(crate) const PLATFORM: &str = "qiscus";
 
 /// Runs `process` until a signal, or until a part of it fails.
-pub(crate) async fn run(config: Config, process: Process) -> Result<(), Failure> {
+pub(crate) async fn run(mut config: Config, process: Process) -> Result<(), Failure> {
     let parts = Parts::new(&config)?;
+    let admin_tokens = parts::take_admin_tokens(&mut config)?;
     let stop = signals::stop_on_signal().map_err(Failure::Signals)?;
     let metrics = telemetry::start_metrics()?;
+    redis::check_memory(&parts.redis, &stop).await?;
     let opening = ledger::open_account(&parts.store, config.db.migrate, &parts.app_id, &stop);
     let Some(account) = opening.await? else { return Ok(()) };
-    let desk = Desk::new(config, parts, account, metrics, stop);
+    let desk = Desk::new(config, parts, admin_tokens, account, metrics, stop);
     match process {
         Process::Webhook => desk.run_webhook().await,
         Process::Worker => desk.run_worker().await,
@@ -48,6 +52,7 @@ pub(crate) async fn run(config: Config, process: Process) -> Result<(), Failure>
 /// A process that knows its account.
 struct Desk {
     config: Config,
+    admin_tokens: Vec<AdminToken>,
     app_id: String,
     account: AccountId,
     store: Arc<PostgresStore>,
@@ -62,6 +67,7 @@ impl Desk {
     fn new(
         config: Config,
         parts: Parts,
+        admin_tokens: Vec<AdminToken>,
         account: AccountId,
         metrics: PrometheusHandle,
         stop: CancellationToken,
@@ -69,7 +75,7 @@ impl Desk {
         let Parts { store, redis, qiscus, app_id } = parts;
         let cache = Arc::new(RedisRosterCache::new(&redis));
         let (store, platform) = (Arc::new(store), Arc::new(qiscus));
-        Self { config, app_id, account, store, redis, cache, platform, metrics, stop }
+        Self { config, admin_tokens, app_id, account, store, redis, cache, platform, metrics, stop }
     }
 
     async fn run_webhook(&self) -> Result<(), Failure> {
@@ -135,7 +141,7 @@ impl Desk {
             roster: self.cache.clone(),
             platform: self.platform.clone(),
             secrets: parts::webhook_secret(&self.config)?.into_iter().collect(),
-            admin_tokens: parts::admin_tokens(&self.config)?,
+            admin_tokens: self.admin_tokens.clone(),
             targets: parts::targets(&self.config, &self.app_id)?,
             policy: policy.clone(),
             ops: self.ops(checks),
@@ -165,6 +171,7 @@ impl Desk {
                 sweep: worker.sweep,
                 poll_interval: *poll_interval,
                 reconcile_interval: *reconcile_interval,
+                audit_interval: worker.audit_interval,
                 grace: worker.grace,
                 keep: Keep { ledger: db.retention, decisions: db.decisions_retention },
             },
@@ -205,5 +212,5 @@ impl Desk {
 }
 
 fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address).map_err(|source| Failure::Listen { address, source })
+    sebastian_ingest::bind(address).map_err(|source| Failure::Listen { address, source })
 }

@@ -40,6 +40,7 @@ pub(crate) fn store(config: &Config) -> Result<PostgresStore, Problem> {
     let pool_size = usize::try_from(config.db.pool_size).unwrap_or(usize::MAX);
     // The reason might quote the password.
     PostgresStore::new(connection_string.expose_secret(), pool_size, config.timing)
+        .map(|store| store.governed_by(config.policy.clone()))
         .map_err(|_| Problem::new(format!("`{KEY}` must be a postgres:// URL or `host=… user=… dbname=…`")))
 }
 
@@ -86,10 +87,10 @@ pub(crate) fn webhook_secret(config: &Config) -> Result<Option<Secret>, Problem>
     secret("webhook.secret", config.webhook.secret.as_ref())
 }
 
-/// What operators must bring, if anything.
-pub(crate) fn admin_tokens(config: &Config) -> Result<Vec<AdminToken>, Problem> {
-    let tokens = config.admin.tokens.iter();
-    let token = |token: &crate::config::Token| AdminToken::new(&token.name, &token.text, token.scope);
+/// What operators must bring, if anything. The tokens themselves are wiped: from now on only their digests are known.
+pub(crate) fn take_admin_tokens(config: &mut Config) -> Result<Vec<AdminToken>, Problem> {
+    let tokens = std::mem::take(&mut config.admin.tokens).into_iter();
+    let token = |token: crate::config::Token| AdminToken::new(&token.name, &token.text, token.scope);
     let empty = |error| Problem::new(format!("section `admin`: {error}"));
     tokens.map(token).collect::<Result<_, _>>().map_err(empty)
 }

@@ -1,11 +1,16 @@
 //! Values that are fine one by one and not together.
 
+use std::time::Duration;
+
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{Config, reader::Reader};
 
 /// 128 bits at the most a character can hold, and 64 as hex digits: too many to guess.
 const SECRET_CHARS_MIN: usize = 16;
+
+/// Within this much of a fault nobody waits while an eligible agent has room.
+const RECOVERY_MAX: Duration = Duration::from_secs(20);
 
 /// Reports every contradiction to `findings`.
 pub(super) fn check(config: &Config, findings: &mut Reader) {
@@ -39,6 +44,9 @@ pub(super) fn check(config: &Config, findings: &mut Reader) {
              before the next: poll more often or raise the limit",
         );
     }
+    check_recovery(config, findings);
+    check_connection_string(config, findings);
+    check_listeners(config, findings);
     if qiscus.email.is_some() != qiscus.password.is_some() {
         findings.problem("`qiscus.email` and `qiscus.password` are one login: set both or neither");
     }
@@ -46,6 +54,60 @@ pub(super) fn check(config: &Config, findings: &mut Reader) {
     if goes_in_clear(&qiscus.base_url) {
         let text = "`qiscus.base_url` is not https: the secret key crosses the network readable to all";
         findings.warn("qiscus.base_url", text);
+    }
+}
+
+/// Times that will do, and at which a promise is not kept.
+fn check_recovery(config: &Config, findings: &mut Reader) {
+    let Config { qiscus, policy, timing, worker, poll_interval, .. } = config;
+    if *poll_interval <= policy.staleness_max && *poll_interval + qiscus.timeout > policy.staleness_max {
+        findings.warn(
+            "poller.staleness_max_ms",
+            "`poller.staleness_max_ms` is less than `poller.interval_ms` and `qiscus.timeout_ms` together: one slow answer of \
+             the platform stops assignment until the next",
+        );
+    }
+    if timing.reservation + worker.sweep > RECOVERY_MAX {
+        findings.warn(
+            "worker.reservation_ms",
+            "`worker.reservation_ms` and `worker.sweep_ms` together are more than 20 s, which is how long a chat may wait \
+             after its worker has died: lower one of them",
+        );
+    }
+    if worker.grace < qiscus.timeout {
+        findings.warn(
+            "worker.grace_ms",
+            "`worker.grace_ms` is less than `qiscus.timeout_ms`: calls cut off by a stop are left to the next worker",
+        );
+    }
+}
+
+/// Limits that the program sets on each connection, and what would let a commit be lost.
+fn check_connection_string(config: &Config, findings: &mut Reader) {
+    let Some(text) = &config.db.connection_string else { return };
+    let text = text.expose_secret().to_ascii_lowercase();
+    for limit in ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"] {
+        if text.contains(limit) {
+            findings.problem(format!(
+                "`db.connection_string` sets `{limit}`, and so does the program, to what its own waits go with: leave it out"
+            ));
+        }
+    }
+    if text.contains("synchronous_commit") {
+        findings.problem(
+            "`db.connection_string` sets `synchronous_commit`; a webhook answered with 200 must be on disk: leave it out",
+        );
+    }
+}
+
+fn check_listeners(config: &Config, findings: &mut Reader) {
+    let Some(admin) = config.admin.listen else { return };
+    let (host, port) = (config.listen.host, config.listen.port);
+    let is_same_host = admin.ip() == host || admin.ip().is_unspecified() || host.is_unspecified();
+    if admin.port() == port && port != 0 && is_same_host {
+        findings.problem(format!(
+            "`admin.listen` and `listen` both ask for port {port}: give operators another, or leave `admin.listen` out"
+        ));
     }
 }
 

@@ -136,6 +136,8 @@ pub struct Worker {
     pub sweep: Duration,
     /// How long calls under way may take to finish on stopping.
     pub grace: Duration,
+    /// How often a sample of the ledger is held against what is promised.
+    pub audit_interval: Duration,
 }
 
 /// Events out.
@@ -228,6 +230,7 @@ impl Config {
         let sweep = from.millis("worker.sweep_ms", 10..=60_000);
         let reservation = from.millis("worker.reservation_ms", 100..=600_000);
         let grace = from.millis("worker.grace_ms", 0..=600_000);
+        let audit_interval = from.millis("worker.audit_interval_ms", 100..=86_400_000);
         let poll_interval = from.millis("poller.interval_ms", 50..=600_000);
         let staleness_max = from.millis("poller.staleness_max_ms", 100..=3_600_000);
         let reconcile_interval = from.millis("reconcile.interval_ms", 50..=3_600_000);
@@ -240,7 +243,7 @@ impl Config {
             db,
             redis_url,
             qiscus,
-            worker: Worker { listen: worker_listen, max_inflight, batch_limit, sweep, grace },
+            worker: Worker { listen: worker_listen, max_inflight, batch_limit, sweep, grace, audit_interval },
             poll_interval,
             reconcile_interval,
             policy,

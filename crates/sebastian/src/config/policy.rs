@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use sebastian_core::{
-    FairDistribution, Policy, Presence, Role, SlotRule,
-    policy::{ORDERS, PRESETS, STRATEGIES},
+    AbsenceRule, FairDistribution, Policy, Presence, Role, SlotRule,
+    policy::{ORDERS, PRESETS, REASSIGN_OFFLINE, STRATEGIES},
 };
 
 use super::reader::Reader;
@@ -33,6 +33,10 @@ pub(super) fn read(from: &mut Reader, capacity: Option<u32>, staleness_max: Dura
     let window = from.optional_seconds("policy.fair_distribution_window_s", 1..=2_678_400);
     let hours = from.optional_number("policy.exclude_older_than_hours", 0..=87_600);
     let reassigns_strays = from.optional_flag("policy.reassign_strays");
+    let absence = AbsenceRule {
+        reassign: from.choice("policy.reassign_offline", REASSIGN_OFFLINE),
+        grace: from.seconds("policy.offline_grace_s", 1..=604_800),
+    };
     let slots = SlotRule {
         pending_holds: from.flag("policy.pending_holds_slot"),
         snoozed_holds: from.flag("policy.snoozed_holds_slot"),
@@ -57,6 +61,7 @@ pub(super) fn read(from: &mut Reader, capacity: Option<u32>, staleness_max: Dura
         presences: presences.unwrap_or(defaults.presences),
         slots,
         reassigns_strays: reassigns_strays.unwrap_or(defaults.reassigns_strays),
+        absence,
         staleness_max,
         preset,
         deals_without_team: defaults.deals_without_team,

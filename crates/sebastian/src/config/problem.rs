@@ -1,6 +1,9 @@
 //! What is wrong with a configuration, in sentences that say what to change.
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt::{self, Write},
+    path::PathBuf,
+};
 
 /// Where a value stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,10 +58,12 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(origin) = &self.origin {
-            write!(f, "{origin}: ")?;
+        let origin = self.origin.as_ref().map(|origin| format!("{origin}: ")).unwrap_or_default();
+        // A key is quoted as it was found; nothing in it may steer the terminal or begin another line.
+        for char in origin.chars().chain(self.text.chars()) {
+            if char.is_control() { char.escape_default().fmt(f)? } else { f.write_char(char)? }
         }
-        f.write_str(&self.text)
+        Ok(())
     }
 }
 

@@ -110,6 +110,11 @@ impl Reader {
         Duration::from_millis(self.number(key, range).into())
     }
 
+    /// Seconds within `range`.
+    pub fn seconds(&mut self, key: &'static str, range: RangeInclusive<u32>) -> Duration {
+        Duration::from_secs(self.number(key, range).into())
+    }
+
     /// Seconds within `range`, without a default.
     pub fn optional_seconds(&mut self, key: &'static str, range: RangeInclusive<u32>) -> Option<Duration> {
         self.optional_number(key, range).map(|seconds| Duration::from_secs(seconds.into()))

@@ -38,6 +38,7 @@ const RECONCILE_INTERVAL: Duration = Duration::from_secs(1);
 const SWEEP: Duration = Duration::from_millis(200);
 const CALL_TIMEOUT: Duration = Duration::from_secs(1);
 const GRACE: Duration = Duration::from_secs(2);
+const AUDIT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// An agent's switch is known after this: a poll sees it, and what was decided before has been carried out.
 pub(crate) const SWITCH_NOTICED_WITHIN: Duration = Duration::from_millis(1_500);
@@ -272,6 +273,7 @@ fn worker_settings() -> WorkerSettings {
         sweep: SWEEP,
         poll_interval: POLL_INTERVAL,
         reconcile_interval: RECONCILE_INTERVAL,
+        audit_interval: AUDIT_INTERVAL,
         grace: GRACE,
         keep: Keep { ledger: RETENTION, decisions: RETENTION },
     }

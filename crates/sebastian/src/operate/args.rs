@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use sebastian_core::{AgentId, InboxId, PolicyId};
+use sebastian_core::{AgentId, InboxId, PolicyId, RoomId};
 
 const POLICIES_HELP: &str = "\
 Examples:
@@ -35,6 +35,15 @@ Examples:
   sebastian policies set name=Night assignment_order=round_robin
   sebastian policies set 3 fair_distribution_limit=5 fair_distribution_window=300
   sebastian policies set 3 fair_distribution_limit=null";
+
+const PARKED_HELP: &str = "\
+A parked chat keeps its place in line and takes it again by itself at the time shown. Poison is one that the platform
+refused ten times in a row, whoever was to have it: look at its room on the platform before you try it again.
+
+Examples:
+  sebastian parked list
+  sebastian parked retry 4711 4712
+  sebastian parked retry --all";
 
 const PAUSE_HELP: &str = "\
 Examples:
@@ -99,6 +108,38 @@ pub enum PoliciesCommand {
         /// The inbox's number.
         #[arg(value_parser = inbox)]
         inbox: InboxId,
+        /// How to print it.
+        #[command(flatten)]
+        form: Form,
+    },
+}
+
+/// Chats that sit out.
+#[derive(Debug, Args)]
+#[command(after_help = PARKED_HELP)]
+pub struct Parked {
+    /// What to do with them.
+    #[command(subcommand)]
+    pub command: ParkedCommand,
+}
+
+/// What to do with chats that sit out.
+#[derive(Debug, Subcommand)]
+pub enum ParkedCommand {
+    /// List them: why each sits out, and until when.
+    List {
+        /// How to print it.
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Try some again at once, and forget whom the platform refused for them.
+    Retry {
+        /// The platform's ids of their rooms.
+        #[arg(value_parser = RoomId::parse, required_unless_present = "all")]
+        rooms: Vec<RoomId>,
+        /// All that are parked.
+        #[arg(long, conflicts_with = "rooms")]
+        all: bool,
         /// How to print it.
         #[command(flatten)]
         form: Form,

@@ -3,6 +3,7 @@
 
 mod agents;
 mod args;
+mod parked;
 mod pauses;
 mod policies;
 mod queue;
@@ -13,9 +14,10 @@ use sebastian_roster::{RedisDoorbell, RedisRosterCache};
 use sebastian_store::{PostgresStore, Store};
 use serde_json::Value;
 
-pub use self::args::{Form, Pause, Policies, PoliciesCommand, Queue, Resume, What};
+pub use self::args::{Form, Parked, ParkedCommand, Pause, Policies, PoliciesCommand, Queue, Resume, What};
 pub(crate) use self::{
     agents::agents,
+    parked::parked,
     pauses::{pause, resume},
     policies::policies,
     queue::queue,

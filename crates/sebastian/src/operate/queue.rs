@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write};
 
-use sebastian_core::{ConversationId, Priority, QueueKey, State, Timestamp};
+use sebastian_core::{ConversationId, Park, Priority, QueueKey, State, Timestamp};
 use sebastian_ingest::Explained;
 use sebastian_store::{Counts, Listed, Selection, Store};
 use serde::Serialize;
@@ -46,6 +46,7 @@ struct Row {
     position: Option<u64>,
     waiting_s: u64,
     priority: Option<Priority>,
+    /// Null: it does not sit out, or until somebody or its customer takes it up again.
     parked_until: Option<String>,
     /// Why it sits out.
     park_reason: Option<sebastian_core::ParkReason>,
@@ -128,7 +129,7 @@ fn row(Listed { conversation, place, .. }: &Listed, now: Timestamp) -> Row {
         position: *place,
         waiting_s: now.since(conversation.opened_at).as_secs(),
         priority: conversation.traits.priority,
-        parked_until: park.map(|park| park.until.rfc3339()),
+        parked_until: park.and_then(Park::ends_at).map(Timestamp::rfc3339),
         park_reason: park.map(|park| park.why),
     }
 }
@@ -179,10 +180,10 @@ fn figures(line: &Line) -> String {
 fn cells(row: &Row) -> [String; 5] {
     let dash = || "-".to_owned();
     let word = |value: Value| value.as_str().map_or_else(dash, str::to_owned);
-    let parked = match (&row.park_reason, &row.parked_until) {
-        (Some(why), Some(until)) => format!("{} until {until}", word(json!(why)).replace('_', " ")),
-        _ => dash(),
-    };
+    let parked = row.park_reason.as_ref().map_or_else(dash, |why| {
+        let why = word(json!(why)).replace('_', " ");
+        row.parked_until.as_ref().map_or_else(|| why.clone(), |until| format!("{why} until {until}"))
+    });
     [
         row.position.map_or_else(dash, |position| position.to_string()),
         row.room.clone(),
@@ -192,7 +193,7 @@ fn cells(row: &Row) -> [String; 5] {
     ]
 }
 
-fn span(seconds: u64) -> String {
+pub(super) fn span(seconds: u64) -> String {
     match seconds {
         0..120 => format!("{seconds} s"),
         120..7_200 => format!("{} min", seconds / 60),

@@ -9,7 +9,7 @@ use sebastian_core::{
 };
 use sebastian_platform::simulated::{Applied, By, Change, Simulated, SimulatedConfig, State};
 use sebastian_store::{PostgresStore, Store};
-use sebastian_testkit::{Child, Database, Durability, Postgres, Redis};
+use sebastian_testkit::{ChaosProxy, Child, Database, Durability, Postgres, Redis, eventually};
 
 use crate::processes::{Folder, address};
 
@@ -24,6 +24,21 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Webhooks under way at once.
 const SENDERS: usize = 32;
 
+/// Settings, as the environment of every process of a house.
+pub type Settings = &'static [(&'static str, &'static str)];
+
+/// Calls that are given up after 250 ms and reservations that last 500 ms: what a fault leaves behind is settled within
+/// seconds, by the same steps as with the defaults.
+pub const QUICK: Settings = &[
+    ("SEBASTIAN__QISCUS__TIMEOUT_MS", "250"),
+    ("SEBASTIAN__QISCUS__CONNECT_TIMEOUT_MS", "250"),
+    ("SEBASTIAN__WORKER__RESERVATION_MS", "500"),
+    ("SEBASTIAN__WORKER__SWEEP_MS", "100"),
+    ("SEBASTIAN__WORKER__GRACE_MS", "3000"),
+    ("SEBASTIAN__POLLER__INTERVAL_MS", "500"),
+    ("SEBASTIAN__RECONCILE__SETTLE_WINDOW_MS", "500"),
+];
+
 pub struct House {
     pub platform: Simulated,
     pub postgres: Option<Postgres>,
@@ -32,7 +47,8 @@ pub struct House {
     pub ingest_address: String,
     pub workers: Vec<Child>,
     pub tenant: SimulatedConfig,
-    capacity: u32,
+    pub capacity: u32,
+    settings: Settings,
     database: Database,
     folder: Folder,
 }
@@ -55,6 +71,17 @@ impl House {
         workers: usize,
         postgres: Option<Postgres>,
     ) -> Self {
+        Self::with(tenant, capacity, workers, postgres, &[]).await
+    }
+
+    /// With other settings than the defaults.
+    pub async fn with(
+        tenant: SimulatedConfig,
+        capacity: u32,
+        workers: usize,
+        postgres: Option<Postgres>,
+        settings: Settings,
+    ) -> Self {
         let platform = Simulated::start(tenant.clone()).unwrap();
         let database = match &postgres {
             Some(own) => Database::create_at(&own.url()).await,
@@ -75,7 +102,7 @@ impl House {
             redis.url(),
             platform.url(),
         ));
-        let ingest = folder.start(&["-e", "webhook"]);
+        let ingest = folder.start_with(&["-e", "webhook"], settings);
         let ingest_address = address(&ingest).await;
         platform.send_webhooks_to(&format!("http://{ingest_address}"));
         let mut house = Self {
@@ -87,6 +114,7 @@ impl House {
             workers: Vec::new(),
             tenant,
             capacity,
+            settings,
             database,
             folder,
         };
@@ -98,9 +126,26 @@ impl House {
 
     /// Starts one more worker and waits until it is up.
     pub async fn add_worker(&mut self) {
-        let worker = self.folder.start(&["-e", "worker"]);
+        let worker = self.start_worker(&[]);
         address(&worker).await;
         self.workers.push(worker);
+    }
+
+    /// Starts a worker with more in its environment than the others, to be looked after by the test.
+    pub fn start_worker(&self, more: &[(&str, &str)]) -> Child {
+        self.folder.start_with(&["-e", "worker"], &[self.settings, more].concat())
+    }
+
+    /// Starts another ingest in place of the one there is, and points the platform's webhooks at it.
+    pub async fn replace_ingest(&mut self) {
+        self.replace_ingest_with(&[]).await;
+    }
+
+    /// The same, with more in its environment.
+    pub async fn replace_ingest_with(&mut self, more: &[(&str, &str)]) {
+        self.ingest = self.folder.start_with(&["-e", "webhook"], &[self.settings, more].concat());
+        self.ingest_address = address(&self.ingest).await;
+        self.platform.send_webhooks_to(&format!("http://{}", self.ingest_address));
     }
 
     /// Customers write in these rooms, many at once; every webhook must be accepted.
@@ -137,6 +182,18 @@ impl House {
         dealt.map(|agent| agent.id).collect()
     }
 
+    /// Where the ledger is, for what a test does to it from outside.
+    pub fn database_url(&self) -> String {
+        self.database.url()
+    }
+
+    /// A bad network before the ledger, and the ledger's URL through it.
+    pub async fn proxied_database(&self) -> (ChaosProxy, String) {
+        let proxy = ChaosProxy::start(self.database.address()).await;
+        let url = self.database.url_via(proxy.address());
+        (proxy, url)
+    }
+
     /// The ledger, as the test itself reads it.
     pub async fn ledger(&self) -> (PostgresStore, AccountId) {
         let store = PostgresStore::new(&self.database.url(), 2, Timing::default()).unwrap();
@@ -149,6 +206,18 @@ impl House {
         let (store, account) = self.ledger().await;
         let loads = store.loads(account, Timestamp::default()).await.unwrap();
         loads.into_iter().map(|(agent, load)| (agent, load.open)).filter(|(_, open)| *open > 0).collect()
+    }
+
+    /// Waits until our ledger, too, calls `count` conversations assigned and nothing is under way.
+    pub async fn settled(&self, count: u64, within: Duration) {
+        let (store, account) = self.ledger().await;
+        eventually("the ledger is settled", within, async || {
+            let counts = store.counts(account).await.unwrap();
+            let is_settled =
+                counts.assigned == count && counts.reserved + counts.waiting + counts.unfolded == 0;
+            if is_settled { Ok(()) } else { Err(counts) }
+        })
+        .await;
     }
 
     /// Every promise that can be read off the two ledgers.
@@ -177,12 +246,12 @@ pub fn rooms(count: usize) -> Vec<String> {
     (1..=count).map(|n| format!("{}", 470_000_000 + n)).collect()
 }
 
-fn is_accepted(sent: &Option<sebastian_platform::simulated::Delivery>) -> bool {
+pub fn is_accepted(sent: &Option<sebastian_platform::simulated::Delivery>) -> bool {
     // Without a delivery an agent is in the room already: no webhook was due.
     sent.as_ref().is_none_or(|delivery| delivery.accepted())
 }
 
-fn ours(state: &State) -> impl Iterator<Item = &Applied> {
+pub fn ours(state: &State) -> impl Iterator<Item = &Applied> {
     state.applied().iter().filter(|change| matches!(change.change, Change::Assigned { by: By::Api, .. }))
 }
 
