@@ -2,6 +2,7 @@
 
 mod lint;
 mod servers;
+mod soak;
 mod step;
 mod test;
 
@@ -38,6 +39,27 @@ enum Chore {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
+    /// Run the product under load for a while, with faults of every kind, and judge what became of every chat
+    ///
+    /// Release builds of the real processes on their own PostgreSQL and Redis, at the simulated platform. After a stretch of
+    /// calm, something breaks every few seconds. At the end it prints figures and every broken promise, and exits with a
+    /// code other than 0 if there is one.
+    ///
+    /// Examples:
+    ///   cargo xtask soak --minutes 10
+    ///   cargo xtask soak --minutes 2 --seed 7   much the same faults again
+    #[command(verbatim_doc_comment)]
+    Soak {
+        /// For how long customers write.
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_080))]
+        minutes: u32,
+        /// How many customers write a second, whatever the answers.
+        #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+        rate: u32,
+        /// Draws the faults and the people. By default the clock's seconds.
+        #[arg(long)]
+        seed: Option<u64>,
+    },
     /// Check formatting, clippy and docs, with warnings as errors: what CI checks before the tests.
     Lint,
 }
@@ -49,6 +71,7 @@ fn main() -> Result<ExitCode> {
         let mut steps = Steps::new()?;
         match arguments.chore {
             Chore::Test { arguments } => test::run(&mut steps, &arguments).await,
+            Chore::Soak { minutes, rate, seed } => soak::run(&mut steps, minutes, rate, seed).await,
             Chore::Lint => lint::run(&mut steps).await,
         }
     })

@@ -15,9 +15,26 @@ They need not run: tests start their own.";
 
 /// Installs PostgreSQL and Redis by apt-get where they are missing and we may. Fails with what to install by hand.
 pub(crate) async fn ensure(steps: &mut Steps) -> Result<()> {
-    if present() {
-        return Ok(());
+    if !present() {
+        install(steps).await?;
     }
+    offer_clocks(steps).await
+}
+
+/// Installs what gives a process a wrong clock, where we may. Without it one test says that it could not try clocks.
+async fn offer_clocks(steps: &mut Steps) -> Result<()> {
+    if sebastian_testkit::faketime().is_none()
+        && let Some(prefix) = apt_get().await
+    {
+        let package = ["install", "-y", "-qq", "--no-install-recommends", "libfaketime"];
+        if steps.run(apt(prefix).args(package)).await?.is_err() {
+            println!("there is no libfaketime to be had: wrong clocks are not tried");
+        }
+    }
+    Ok(())
+}
+
+async fn install(steps: &mut Steps) -> Result<()> {
     let Some(prefix) = apt_get().await else { bail!(MISSING) };
     println!("installing postgresql redis-server from the system's packages");
     // An unreachable source fails the update; whether what we need is there, the install will tell.

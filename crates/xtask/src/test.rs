@@ -10,6 +10,9 @@ use tokio::process::Command;
 use crate::servers;
 use crate::step::{Failed, Steps};
 
+/// Lets the tests of the crash matrix end the product's processes at named points.
+const CRASH_POINTS: [&str; 2] = ["--features", "sebastian/crash-points"];
+
 pub(crate) async fn run(steps: &mut Steps, arguments: &[String]) -> Result<ExitCode> {
     servers::ensure(steps).await?;
     let given = std::env::var(POSTGRES_ENV).ok();
@@ -20,11 +23,15 @@ pub(crate) async fn run(steps: &mut Steps, arguments: &[String]) -> Result<ExitC
     let mut commands = Vec::new();
     if !chooses_packages(arguments) {
         // Bins and tests at once, so that features are the same and nothing is built twice.
-        commands.push(cargo("build --workspace --bins --tests", &url));
+        let mut build = cargo("build --workspace --bins --tests", &url);
+        build.args(CRASH_POINTS);
+        commands.push(build);
     }
     if arguments.is_empty() {
         // Before the tests, so that the tests' summary comes last. Nextest does not run them.
-        commands.push(cargo("test --workspace --doc", &url));
+        let mut doctests = cargo("test --workspace --doc", &url);
+        doctests.args(CRASH_POINTS);
+        commands.push(doctests);
     }
     commands.push(if nextest { nextest_run(arguments, &url) } else { cargo_test(arguments, &url) });
     for mut command in commands {
@@ -61,10 +68,15 @@ fn cargo_test(arguments: &[String], url: &str) -> Command {
     command
 }
 
-/// The workspace's default member is the product alone; tests are of all its crates unless some are named.
+/// The workspace's default member is the product alone; tests are of all its crates unless some are named. Cargo takes
+/// the product's feature only where the product is among them.
 fn choose(command: &mut Command, arguments: &[String]) {
+    let is_named =
+        |argument: &String| matches!(&**argument, "sebastian" | "-psebastian" | "--package=sebastian");
     if !chooses_packages(arguments) {
-        command.arg("--workspace");
+        command.arg("--workspace").args(CRASH_POINTS);
+    } else if arguments.iter().any(is_named) {
+        command.args(CRASH_POINTS);
     }
     command.args(arguments);
 }
