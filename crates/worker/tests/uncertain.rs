@@ -95,7 +95,8 @@ async fn a_list_that_lags_behind_a_lost_answer_frees_no_slot() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_and_a_list_that_still_shows_the_last_session_end_no_new_one() {
-    let mut desk = Desk::of(1, 3).await;
+    // Another agent, for the platform may be taken to refuse the first.
+    let mut desk = Desk::of(2, 3).await;
     desk.add_worker();
     desk.chat("room-1").await;
     desk.assigned_in_ledger("room-1").await;
