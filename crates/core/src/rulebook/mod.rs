@@ -2,7 +2,7 @@
 //!
 //! A change makes the next version, and a version never changes. A decision is made under one version and names it, so
 //! that it can be made again later. Inboxes, teams and agents are the platform's; the rulebook holds what operators say of
-//! them. All of it is optional: an empty rulebook leaves everything to [`Policy`](crate::Policy).
+//! them. All of it is optional: an empty rulebook leaves everything to [`Policy`].
 
 mod day;
 pub mod edit;

@@ -1,8 +1,8 @@
 //! Puts the parts of a process together, and runs them until it is told to stop.
 //!
-//! A ledger that is down at start is waited for; Redis and the platform are not needed to start, but a Redis that is there and
-//! set wrongly is refused. Once running, a part
-//! that ends, for whatever reason, stops the others, and the process ends with a failure unless it was told to.
+//! A ledger that is down at start is waited for; Redis and the platform are not needed to start, but a Redis that is there
+//! and set wrongly is refused. Once running, a part that ends, for whatever reason, stops the others, and the process ends
+//! with a failure unless it was told to.
 
 mod ledger;
 pub(crate) mod parts;
@@ -16,6 +16,7 @@ use std::{
 };
 
 use metrics_exporter_prometheus::PrometheusHandle;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sebastian_core::AccountId;
 use sebastian_courier::{Courier, CourierSettings, Guard, Queue};
 use sebastian_ingest::{Account, AdminToken, Check, Ingest, Listeners, Ops, Settings};
@@ -24,6 +25,7 @@ use sebastian_roster::{Doorbell, RedisDoorbell, RedisRosterCache, RedisServer, W
 use sebastian_store::{Keep, PostgresStore};
 use sebastian_worker::{Worker, WorkerSettings};
 use tokio_util::sync::CancellationToken;
+use tracing::debug;
 use ulid::Ulid;
 
 use self::parts::Parts;
@@ -38,6 +40,7 @@ pub(crate) async fn run(mut config: Config, process: Process) -> Result<(), Fail
     let admin_tokens = parts::take_admin_tokens(&mut config)?;
     let stop = signals::stop_on_signal().map_err(Failure::Signals)?;
     let metrics = telemetry::start_metrics()?;
+    raise_open_files();
     redis::check_memory(&parts.redis, &stop).await?;
     let opening = ledger::open_account(&parts.store, config.db.migrate, &parts.app_id, &stop);
     let Some(account) = opening.await? else { return Ok(()) };
@@ -46,6 +49,14 @@ pub(crate) async fn run(mut config: Config, process: Process) -> Result<(), Fail
         Process::Webhook => desk.run_webhook().await,
         Process::Worker => desk.run_worker().await,
         Process::All => desk.run_all().await,
+    }
+}
+
+/// Lets this process open as many files as it may: each connection is one, and many systems start with 1,024.
+fn raise_open_files() {
+    let most = getrlimit(Resource::Nofile).maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }) {
+        debug!(error = %error, "the limit of open files stays as it is");
     }
 }
 
