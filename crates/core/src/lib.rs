@@ -5,6 +5,8 @@
 //! decides the same way again.
 
 pub mod adopt;
+mod beside;
+mod candidates;
 pub mod conversation;
 pub mod decide;
 pub mod event;

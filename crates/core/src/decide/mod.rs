@@ -3,10 +3,14 @@
 //! Conversations are taken in the order of their queues. For each, agents are filtered first and chosen second. One that
 //! nobody can take now is passed over and holds nobody up: everyone eligible for a later one was out of reach for it.
 
+mod desk;
+mod exclusions;
+mod preference;
 mod queue;
 mod rejections;
 mod round;
-pub(crate) mod seat;
+mod seat;
+mod standing;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 

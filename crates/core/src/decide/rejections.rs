@@ -1,11 +1,17 @@
 //! Why each agent was passed over.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, OnceLock},
+};
 
 use serde::{Deserialize, Serialize};
 
-use super::queue::{LeftOut, Standing, Tally};
-use crate::{AgentId, InboxId};
+use super::{
+    exclusions::LeftOut,
+    standing::{Standing, Tally},
+};
+use crate::{AgentId, InboxId, Roster};
 
 /// Why an agent may not be given a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -44,11 +50,19 @@ pub enum Rejection {
     NotPreferred,
 }
 
+impl Rejection {
+    /// They might be eligible if only somebody told.
+    pub(super) fn is_for_want_of_knowledge(self) -> bool {
+        matches!(self, Self::InboxUnknown | Self::LoadUnknown)
+    }
+}
+
 /// Agents and why each was rejected. Worked out when asked for: all decisions of a round share what they rest on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rejections {
     pub(super) standing: Arc<Standing>,
-    pub(super) facts: Arc<Facts>,
+    /// Empty until the round is over.
+    pub(super) facts: Arc<OnceLock<Facts>>,
     /// How many conversations the round had given out before this one.
     pub(super) given_before: usize,
     pub(super) inbox: Option<InboxId>,
@@ -56,12 +70,14 @@ pub struct Rejections {
     pub(super) chosen: Option<AgentId>,
 }
 
-/// What the agents held when the round began, and what it gave out, in order.
+/// What the agents held when the round was over, and what it gave out, in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Facts {
+    /// Who sits where.
+    pub roster: Arc<Roster>,
     /// Open conversations, by seat.
     pub loads: Vec<u32>,
-    pub tallies: HashMap<Option<InboxId>, Vec<Tally>>,
+    pub tallies: BTreeMap<Option<InboxId>, Vec<Tally>>,
     /// Seat and inbox of each conversation given out.
     pub given: Vec<(usize, Option<InboxId>)>,
 }
@@ -69,24 +85,24 @@ pub(super) struct Facts {
 impl Rejections {
     /// Every rejected agent with the reason.
     pub fn iter(&self) -> impl Iterator<Item = (AgentId, Rejection)> + '_ {
-        let before = &self.facts.given[..self.given_before.min(self.facts.given.len())];
-        let mut taken: HashMap<usize, (u32, u32)> = HashMap::new();
-        for (seat, inbox) in before {
-            let (in_all, of_inbox) = taken.entry(*seat).or_default();
+        self.facts.get().into_iter().flat_map(|facts| self.resting_on(facts))
+    }
+
+    fn resting_on<'s>(&'s self, facts: &'s Facts) -> impl Iterator<Item = (AgentId, Rejection)> + 's {
+        let mut given_since: HashMap<usize, (u32, u32)> = HashMap::new();
+        for (seat, inbox) in &facts.given[self.given_before..] {
+            let (in_all, of_inbox) = given_since.entry(*seat).or_default();
             *in_all += 1;
             *of_inbox += u32::from(*inbox == self.inbox);
         }
-        let tallies = self.facts.tallies.get(&self.inbox);
+        let tallies = facts.tallies.get(&self.inbox);
         let members = self.standing.members.iter().filter(|member| Some(member.agent) != self.chosen);
         let members = members.map(move |member| {
-            let (in_all, of_inbox) = taken.get(&member.seat).copied().unwrap_or_default();
-            let load = self.facts.loads.get(member.seat).map_or(in_all, |load| load + in_all);
-            let mut tally = tallies.map(|tallies| tallies[member.seat]).unwrap_or_default();
-            tally.open += of_inbox;
-            tally.given += of_inbox;
-            let shut = || member.shut(load, tally, self.standing.fair);
+            let (in_all, of_inbox) = given_since.get(&member.seat).copied().unwrap_or_default();
+            let tally = tallies.map_or_else(Tally::default, |tallies| tallies[member.seat].before(of_inbox));
+            let shut = || member.shut(facts.loads[member.seat] - in_all, tally, self.standing.fair);
             (member.agent, self.left_out.why(member).or_else(shut).unwrap_or(Rejection::NotPreferred))
         });
-        self.standing.rejected.iter().copied().chain(members)
+        self.standing.rejected(&facts.roster).chain(members)
     }
 }

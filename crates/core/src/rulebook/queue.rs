@@ -235,7 +235,12 @@ impl ExclusionRules {
     ) -> Option<Exclusion> {
         let label =
             self.excluded_labels.iter().find(|label| labels.contains(*label)).cloned().map(Exclusion::Label);
-        label.or_else(|| silent(self.exclude_older_than_hours.map(hours), last_activity_at, now))
+        label.or_else(|| silent(self.silent_after(), last_activity_at, now))
+    }
+
+    /// After which silence a conversation is not dealt.
+    pub(crate) fn silent_after(&self) -> Option<Duration> {
+        self.exclude_older_than_hours.map(hours).filter(|age| !age.is_zero())
     }
 }
 

@@ -7,9 +7,12 @@
 //! A turn given back leaves everybody else with what they gained by it, so those who are present drift ahead of who is
 //! not. Turns alone never take two agents further apart than two rounds: whoever is further behind is brought up to that.
 
+mod turning;
+
 use serde::{Deserialize, Serialize};
 
-use crate::AgentId;
+pub(crate) use self::turning::{Contender, Roll, Turning};
+use crate::{AgentId, beside::Beside};
 
 /// How many rounds, each of everybody's weight, a member of the pool may be behind whoever is chosen. Between agents who
 /// are all present it is less than this.
@@ -61,89 +64,66 @@ impl Rotation {
         self.0.len() < before
     }
 
-    /// Keeps those of `stays`, and lets those of `joins` join who are not in it; both ascending. Returns everybody's
-    /// place, ascending by agent.
+    /// Keeps and lets join whom `everybody`, ascending, says, and lets go of the rest. Returns the place of each of
+    /// `everybody`, in order; `None` of who is not in it.
     pub(crate) fn enroll(
         &mut self,
-        stays: &[AgentId],
-        joins: &[AgentId],
+        everybody: impl Iterator<Item = (AgentId, Enrolment)>,
         turns: Turns,
-    ) -> Vec<(AgentId, usize)> {
-        self.0.retain(|(agent, _)| stays.binary_search(agent).is_ok());
-        let mut places: Vec<_> =
-            self.0.iter().enumerate().map(|(place, (agent, _))| (*agent, place)).collect();
-        places.sort_unstable();
-        let is_in = |agent: &AgentId| places.binary_search_by_key(agent, |(other, _)| *other).is_ok();
-        let joining: Vec<AgentId> = joins.iter().filter(|agent| !is_in(agent)).copied().collect();
-        let mut back = self.back();
-        for agent in joining {
-            places.push((agent, self.0.len()));
-            self.0.push((agent, if turns == Turns::Smooth { 0 } else { back }));
-            back -= 1;
+    ) -> Vec<Option<usize>> {
+        let mut known: Vec<_> = self.0.iter().zip(0..).map(|((agent, _), place)| (*agent, place)).collect();
+        known.sort_unstable();
+        let mut known = Beside::new(known.into_iter());
+        let (mut stays, mut joining) = (vec![false; self.0.len()], Vec::new());
+        let mut place = |(agent, enrolment)| {
+            let place: Option<usize> = known.at(agent).filter(|_| enrolment != Enrolment::Leaves);
+            if let Some(place) = place {
+                stays[place] = true;
+            } else if enrolment == Enrolment::Joins {
+                joining.push(agent);
+                return Some(stays.len() + joining.len() - 1);
+            }
+            place
+        };
+        let mut places: Vec<Option<usize>> = everybody.map(&mut place).collect();
+        if stays.contains(&false) {
+            self.close_ranks(&stays, &mut places);
         }
-        places.sort_unstable();
+        let back = self.back();
+        let turn = |nth: i64| if turns == Turns::Smooth { 0 } else { back - nth };
+        self.0.extend((0..).zip(joining).map(|(nth, agent)| (agent, turn(nth))));
         places
+    }
+
+    /// Lets go of whoever does not stay, and moves up the `places` behind them.
+    fn close_ranks(&mut self, stays: &[bool], places: &mut [Option<usize>]) {
+        let mut kept = stays.iter();
+        self.0.retain(|_| kept.next().is_some_and(|stays| *stays));
+        let ahead = stays.iter().scan(0, |ahead, stays| {
+            *ahead += usize::from(*stays);
+            Some(*ahead - usize::from(*stays))
+        });
+        let ahead: Vec<usize> = ahead.collect();
+        let left = stays.len() - self.0.len();
+        for place in places.iter_mut().flatten() {
+            *place = ahead.get(*place).copied().unwrap_or_else(|| *place - left);
+        }
     }
 
     /// Chooses among the places and weights of `pool`, which is everybody, and charges the turn. Returns the place and
     /// the charge, or `None` for an empty pool. A weight of nothing is chosen only when there is no other.
-    pub fn choose<P>(&mut self, pool: P, turns: Turns) -> Option<(usize, i64)>
-    where
-        P: IntoIterator<Item = (usize, u32), IntoIter: Clone>,
-    {
-        let pool = pool.into_iter();
-        let round = pool.clone().map(|(_, weight)| i64::from(weight)).sum();
-        self.choose_among(pool.map(|(place, weight)| Contender { place, weight, is_in: true }), turns, round)
-    }
-
-    /// The same among those of `pool` who are in it, ascending by place, where `round` is the sum of the weights of
-    /// everybody in the rotation.
-    pub(crate) fn choose_among(
+    pub fn choose(
         &mut self,
-        pool: impl Iterator<Item = Contender> + Clone,
+        pool: impl IntoIterator<Item = (usize, u32)>,
         turns: Turns,
-        round: i64,
     ) -> Option<(usize, i64)> {
-        let (place, charge) = match turns {
-            Turns::Smooth => self.smooth(pool, round)?,
-            Turns::LeastRecent => {
-                let place = self.first_of(pool)?;
-                (place, self.0[place].1 - self.back())
-            }
-        };
-        self.0[place].1 -= charge;
-        Some((place, charge))
-    }
-
-    /// Lets everybody of `pool` gain their weight. Returns who is nearest to a turn, and the sum of weights.
-    fn smooth(&mut self, pool: impl Iterator<Item = Contender> + Clone, round: i64) -> Option<(usize, i64)> {
-        let (mut total, mut most, mut least) = (0, i64::MIN, i64::MAX);
-        // Runs over everybody for each conversation: nothing in here depends on who is in and who is not.
-        for Contender { place, weight, is_in } in pool.clone() {
-            let gain = if is_in { i64::from(weight) } else { 0 };
-            let turn = &mut self.0[place].1;
-            *turn += gain;
-            total += gain;
-            least = least.min(if is_in { *turn } else { i64::MAX });
-            most = most.max(if gain > 0 { *turn } else { i64::MIN });
-        }
-        let is_first = |one: &Contender| one.is_in && one.weight > 0 && self.0[one.place].1 == most;
-        let first = pool.clone().find(is_first).map(|contender| contender.place);
-        let first = first.or_else(|| self.first_of(pool.clone()))?;
-        let floor = self.0[first].1 - BEHIND_MAX * round;
-        if least < floor {
-            for contender in pool.filter(|contender| contender.is_in) {
-                let turn = &mut self.0[contender.place].1;
-                *turn = floor.max(*turn);
-            }
-        }
-        Some((first, total))
-    }
-
-    /// Who of `pool` is nearest to a turn, and of equals the first.
-    fn first_of(&self, pool: impl Iterator<Item = Contender>) -> Option<usize> {
-        let places = pool.filter(|contender| contender.is_in).map(|contender| contender.place);
-        places.reduce(|first, next| if self.0[next].1 > self.0[first].1 { next } else { first })
+        let pool = pool.into_iter().map(|(place, weight)| Contender { place, weight, group: 0 });
+        let pool: Vec<Contender> = pool.collect();
+        let round = pool.iter().map(|contender| i64::from(contender.weight)).sum();
+        let mut turning = Turning::new(Roll { rotation: std::mem::take(self), round }, turns, pool);
+        let chosen = turning.choose(|_| true, &[]);
+        *self = turning.close().rotation;
+        chosen
     }
 
     /// Gives a turn back; to an agent who left meanwhile it is worth nothing. Each raises the others by their weight for
@@ -160,14 +140,14 @@ impl Rotation {
     }
 }
 
-/// Somebody of a rotation, for one conversation.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Contender {
-    /// In the rotation.
-    pub place: usize,
-    pub weight: u32,
-    /// Whether the conversation may go to them; if not, they neither gain nor lose.
-    pub is_in: bool,
+/// What becomes of somebody when a rotation is brought in step with who is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Enrolment {
+    Leaves,
+    /// Keeps their turn, if they are in it.
+    Stays,
+    /// Likewise, and joins if they are not.
+    Joins,
 }
 
 #[cfg(test)]
