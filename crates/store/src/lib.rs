@@ -1,15 +1,22 @@
 //! The ledger: what was accepted, in which order, and what became of it.
 //!
-//! [`Store`] is the port. [`postgres`] is the ledger of a running desk, [`memory`] the reference model that tests
-//! and the demo use; one conformance suite runs on both. The rules themselves live in the core: a store loads
-//! rows, calls them under the account's lock, and writes what changed.
+//! [`Store`] is the port. [`postgres`] is the ledger of a desk served by several processes, [`sqlite`] of one process
+//! without servers, [`memory`] the reference model that tests and the demo use; one conformance suite runs on all. The
+//! rules themselves live in the core: a store loads rows, calls them under the account's lock, and writes what changed.
 
+pub mod backup;
 pub mod crash;
+mod known;
 pub mod memory;
+pub mod moving;
 pub mod outbox;
 mod port;
 pub mod postgres;
 mod round;
+mod schema;
+pub mod sqlite;
+mod stored;
+mod words;
 
 pub use memory::MemoryStore;
 pub use outbox::{
@@ -21,3 +28,5 @@ pub use port::{
     Listed, Page, Pause, PauseReason, Recorded, Reservation, Selection, Store, StoreError, Suspect,
 };
 pub use postgres::PostgresStore;
+pub use schema::{Migrated, SchemaVersion};
+pub use sqlite::SqliteStore;

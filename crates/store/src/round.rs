@@ -1,15 +1,21 @@
 //! What every ledger works out around a decision: by what a queue is sorted, what is counted, what is recorded.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    time::Duration,
+};
 
 use sebastian_core::{
     Agent, AgentId, AgentLoad, Answers, Changes, Conversation, ConversationId, Decision, FairDistribution,
-    Head, InboxId, Order, Outcome, Policy, QueueKey, QueueRules, RoomId, Roster, Rulebook, Snapshot, State,
-    Timestamp, order, rulebook::PriorityBoost,
+    Head, InboxId, Order, Outcome, Policy, QueueKey, QueueRules, RateWindow, RoomId, Roster, Rulebook,
+    Snapshot, State, Timestamp, Turn, order, rulebook::PriorityBoost,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::port::{HEADS_MAX, SPARE_HEADS};
+use crate::{
+    Pause, PauseReason,
+    port::{HEADS_MAX, SPARE_HEADS},
+};
 
 /// By what the conversations of a queue are sorted. Stored beside the queue: where it is no longer what the rules say, the
 /// queue is sorted anew.
@@ -76,6 +82,47 @@ impl Reach {
         }
         deeper
     }
+}
+
+/// Rate windows by (inbox, agent).
+pub(crate) type Windows = BTreeMap<(Option<InboxId>, AgentId), RateWindow>;
+
+/// A slot to take, as the rule chose it.
+pub(crate) struct Choice<'a> {
+    pub head: &'a Head,
+    pub agent: AgentId,
+    pub turn_charge: i64,
+    /// The assignment counts in the agent's window of this length.
+    pub window: Option<Duration>,
+}
+
+impl Choice<'_> {
+    pub fn turn(&self) -> Turn {
+        Turn { inbox: self.head.inbox, team: self.head.traits.team, charge: self.turn_charge }
+    }
+}
+
+/// The windows of those who are given something, with what they are given.
+pub(crate) fn windows_after(choices: &[Choice<'_>], read: &Windows, now: Timestamp) -> Windows {
+    let mut windows = Windows::new();
+    for Choice { head, agent, window, .. } in choices {
+        let Some(span) = *window else { continue };
+        let key = (head.inbox, *agent);
+        let given = windows.entry(key).or_insert_with(|| read.get(&key).cloned().unwrap_or_default());
+        given.give(head.conversation, now);
+        given.prune(span, now);
+    }
+    windows
+}
+
+/// The pause that an account's row tells of, unless it is over.
+pub(crate) fn pause(until: Option<Timestamp>, reason: Option<&str>, now: Timestamp) -> Option<Pause> {
+    let until = until.filter(|until| *until > now)?;
+    let reason = match reason {
+        Some("denied") => PauseReason::Denied,
+        Some(_) | None => PauseReason::Busy,
+    };
+    Some(Pause { until, reason })
 }
 
 /// Whether a decision reads how many conversations of each inbox an agent holds.

@@ -1,6 +1,7 @@
 //! A ledger with one account, its clock, and short words for what a test does with them.
 
 use std::{
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -15,9 +16,10 @@ use sebastian_core::{
 };
 use sebastian_store::{
     Attempt, AuditEntry, Counts, Decide, Decided, MemoryStore, Outbox, PostgresStore, Recorded, Reservation,
-    Store,
+    SqliteStore, Store,
 };
 use sebastian_testkit::Database;
+use tempfile::TempDir;
 use tokio_postgres::{Client, NoTls};
 
 pub const ANA: AgentId = AgentId(1);
@@ -45,26 +47,32 @@ const TEST_CLOCK: &str = "
 pub enum Ledger {
     Memory,
     Postgres,
+    Sqlite,
 }
 
 impl Ledger {
     pub async fn desk(self) -> Desk {
         let time = Arc::new(AtomicI64::new(DAWN));
-        let (store, outbox, database): (Arc<dyn Store>, Arc<dyn Outbox>, _) = match self {
+        let (store, outbox, place): (Arc<dyn Store>, Arc<dyn Outbox>, _) = match self {
             Self::Memory => {
                 let clock = time.clone();
                 let now = move || Timestamp::from_millis(clock.load(Ordering::SeqCst));
                 let store = Arc::new(MemoryStore::with_clock(Timing::default(), now));
-                (store.clone(), store, None)
+                (store.clone(), store, Place::Here)
             }
             Self::Postgres => {
                 let database = TimedDatabase::create().await;
                 let store = Arc::new(database.store(8));
-                (store.clone(), store, Some(database))
+                (store.clone(), store, Place::Database(database))
+            }
+            Self::Sqlite => {
+                let file = TimedFile::create(time.clone()).await;
+                let store = Arc::new(file.store());
+                (store.clone(), store, Place::File(file))
             }
         };
         let account = store.open_account("qiscus", "test").await.unwrap();
-        Desk { store, outbox, account, time, database }
+        Desk { store, outbox, account, time, place }
     }
 }
 
@@ -100,6 +108,38 @@ impl TimedDatabase {
     }
 }
 
+/// A migrated file on a clock of the test's.
+pub struct TimedFile {
+    folder: TempDir,
+    time: Arc<AtomicI64>,
+}
+
+impl TimedFile {
+    pub async fn create(time: Arc<AtomicI64>) -> Self {
+        let file = Self { folder: tempfile::tempdir().unwrap(), time };
+        file.store().migrate().await.unwrap();
+        file
+    }
+
+    /// A store with connections of its own.
+    pub fn store(&self) -> SqliteStore {
+        let time = self.time.clone();
+        let now = move || Timestamp::from_millis(time.load(Ordering::SeqCst));
+        SqliteStore::with_clock(&self.path(), Timing::default(), now).unwrap()
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.folder.path().join("ledger.db")
+    }
+}
+
+/// Where a ledger is kept.
+enum Place {
+    Here,
+    Database(TimedDatabase),
+    File(TimedFile),
+}
+
 pub async fn connect(url: &str) -> Client {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
     tokio::spawn(connection);
@@ -112,15 +152,42 @@ pub struct Desk {
     pub outbox: Arc<dyn Outbox>,
     pub account: AccountId,
     time: Arc<AtomicI64>,
-    database: Option<TimedDatabase>,
+    place: Place,
 }
 
 impl Desk {
     /// Another process's way to the same ledger.
     pub fn another(&self) -> Arc<dyn Store> {
-        match &self.database {
-            Some(database) => Arc::new(database.store(4)),
-            None => self.store.clone(),
+        match &self.place {
+            Place::Here => self.store.clone(),
+            Place::Database(database) => Arc::new(database.store(4)),
+            Place::File(file) => Arc::new(file.store()),
+        }
+    }
+
+    /// The file of a ledger in a file.
+    pub fn file(&self) -> PathBuf {
+        let Place::File(file) = &self.place else { panic!("this ledger is in no file") };
+        file.path()
+    }
+
+    /// Lets go of the file: the process that served from it has ended.
+    pub fn close(&mut self) {
+        let nowhere = Arc::new(MemoryStore::with_clock(Timing::default(), || Timestamp::from_millis(0)));
+        (self.store, self.outbox) = (nowhere.clone(), nowhere);
+    }
+
+    /// The same account, at the same time, of the ledger in a database.
+    pub async fn in_database(&self, database: TimedDatabase) -> Self {
+        database.set_clock(self.now().as_millis()).await;
+        let store = Arc::new(database.store(4));
+        let time = Arc::new(AtomicI64::new(self.now().as_millis()));
+        Self {
+            store: store.clone(),
+            outbox: store,
+            account: self.account,
+            time,
+            place: Place::Database(database),
         }
     }
 
@@ -130,17 +197,18 @@ impl Desk {
 
     pub async fn pass(&self, span: Duration) {
         let now = (self.now() + span).as_millis();
-        self.time.store(now, Ordering::SeqCst);
-        if let Some(database) = &self.database {
-            database.set_clock(now).await;
-        }
+        self.set_clock(now).await;
     }
 
     /// The clock is put back, as after a failover to a server whose clock is behind.
     pub async fn step_back(&self, span: Duration) {
         let now = (self.now() - span).as_millis();
+        self.set_clock(now).await;
+    }
+
+    async fn set_clock(&self, now: i64) {
         self.time.store(now, Ordering::SeqCst);
-        if let Some(database) = &self.database {
+        if let Place::Database(database) = &self.place {
             database.set_clock(now).await;
         }
     }

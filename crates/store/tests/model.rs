@@ -1,4 +1,4 @@
-//! Random sequences of calls: PostgreSQL must answer as the ledger in memory does, call by call.
+//! Random sequences of calls: PostgreSQL and SQLite must answer as the ledger in memory does, call by call.
 //!
 //! A failure prints the sequence and the command that replays it.
 
@@ -22,7 +22,7 @@ const TEAM: TeamId = TeamId(5);
 
 /// One call, by what a caller would know. Attempts count among those the ledger gave out so far.
 #[derive(Debug, Clone)]
-enum Call {
+pub enum Call {
     Accept(Vec<NewEvent>),
     Decide(Box<Crew>, u32),
     Confirm(Vec<usize>),
@@ -157,7 +157,7 @@ fn an_agent(rng: &mut StdRng) -> AgentId {
     AgentId(rng.random_range(1..=3))
 }
 
-fn a_call(rng: &mut StdRng) -> Call {
+pub fn a_call(rng: &mut StdRng) -> Call {
     let some = rng.random_range(1..4);
     match rng.random_range(0..100) {
         0..26 => Call::Accept((0..some).map(|_| an_event(rng)).collect()),
@@ -191,9 +191,10 @@ fn a_call(rng: &mut StdRng) -> Call {
 }
 
 /// A ledger and what its caller remembers.
-struct Caller {
-    desk: Desk,
-    attempts: Vec<Attempt>,
+pub struct Caller {
+    pub ledger: Ledger,
+    pub desk: Desk,
+    pub attempts: Vec<Attempt>,
 }
 
 impl Caller {
@@ -216,7 +217,7 @@ impl Caller {
         words.collect()
     }
 
-    async fn call(&mut self, call: &Call) -> String {
+    pub async fn call(&mut self, call: &Call) -> String {
         let (store, account) = (self.desk.store.clone(), self.desk.account);
         match call {
             Call::Accept(events) => format!("{:?}", store.accept(account, events).await.unwrap()),
@@ -291,7 +292,7 @@ impl Caller {
     }
 
     /// Everything that can be asked.
-    async fn state(&self) -> String {
+    pub async fn state(&self) -> String {
         let (store, account) = (&self.desk.store, self.desk.account);
         let mut state = format!("{:?}\n", self.desk.counts().await);
         for (_, load) in store.loads(account, self.desk.now()).await.unwrap() {
@@ -334,9 +335,9 @@ impl MapConfirmed for Vec<usize> {
     }
 }
 
-async fn run(seed: u64, memory: &mut Caller, postgres: &mut Caller) {
+async fn run(seed: u64, memory: &mut Caller, others: &mut [Caller; 2]) {
     let mut rng = StdRng::seed_from_u64(seed);
-    for caller in [&mut *memory, &mut *postgres] {
+    for caller in std::iter::once(&mut *memory).chain(&mut *others) {
         caller.attempts.clear();
         let account = caller.desk.store.open_account("qiscus", &format!("seed {seed}")).await;
         caller.desk.account = account.unwrap();
@@ -345,28 +346,36 @@ async fn run(seed: u64, memory: &mut Caller, postgres: &mut Caller) {
     for n in 1..=CALLS {
         let call = a_call(&mut rng);
         calls.push(format!("{call:?}"));
-        let (expected, answer) = (memory.call(&call).await, postgres.call(&call).await);
-        let replay = || {
-            format!("{}\nreplay: SEBASTIAN_SEED={seed} cargo test -p sebastian-store model", calls.join("\n"))
+        let replay = |ledger: Ledger| {
+            let calls = calls.join("\n");
+            format!(
+                "{ledger:?} after\n{calls}\nreplay: SEBASTIAN_SEED={seed} cargo test -p sebastian-store model"
+            )
         };
-        assert_eq!(answer, expected, "the answer to the last of\n{}", replay());
+        let expected = memory.call(&call).await;
+        for other in &mut *others {
+            assert_eq!(other.call(&call).await, expected, "the answer of {}", replay(other.ledger));
+        }
         if n % 4 == 0 {
-            let (expected, state) = (memory.state().await, postgres.state().await);
-            assert_eq!(state, expected, "the state after\n{}", replay());
+            let expected = memory.state().await;
+            for other in &*others {
+                assert_eq!(other.state().await, expected, "the state of {}", replay(other.ledger));
+            }
         }
     }
 }
 
 async fn run_all(seeds: Vec<u64>) {
-    let mut memory = Caller { desk: Ledger::Memory.desk().await, attempts: Vec::new() };
-    let mut postgres = Caller { desk: Ledger::Postgres.desk().await, attempts: Vec::new() };
+    let caller = async |ledger: Ledger| Caller { ledger, desk: ledger.desk().await, attempts: Vec::new() };
+    let mut memory = caller(Ledger::Memory).await;
+    let mut others = [caller(Ledger::Postgres).await, caller(Ledger::Sqlite).await];
     for seed in seeds {
-        run(seed, &mut memory, &mut postgres).await;
+        run(seed, &mut memory, &mut others).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn postgres_answers_as_the_model_does() {
+async fn every_ledger_answers_as_the_model_does() {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
     if let Some(seed) = number("SEBASTIAN_SEED") {
         return run_all(vec![seed]).await;

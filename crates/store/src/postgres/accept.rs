@@ -1,11 +1,11 @@
 //! Accepting events: the one write on the webhook's path.
 
 use futures_util::future::try_join4;
-use sebastian_core::{AccountId, EventKind, Hints, NewEvent, ServiceId, Source};
+use sebastian_core::{AccountId, EventKind, Hints, NewEvent, ServiceId};
 use serde_json::Value;
 
 use super::{PostgresStore, rows};
-use crate::StoreError;
+use crate::{StoreError, words};
 
 pub(super) const ALL_SQL: &[&str] = &[LOCK, INSERT];
 
@@ -38,11 +38,7 @@ struct Columns<'a> {
 impl<'a> Columns<'a> {
     fn push(&mut self, event: &'a NewEvent) -> Result<(), StoreError> {
         self.room.push(event.room.as_str());
-        self.source.push(match event.source {
-            Source::Webhook => "webhook",
-            Source::Reconcile => "reconcile",
-            Source::Operator => "operator",
-        });
+        self.source.push(words::source_word(event.source));
         let (kind, inbox, service, service_resolved, details) = match &event.kind {
             EventKind::Allocate { inbox, latest_service, hints } => {
                 let latest = latest_service.as_ref();

@@ -10,7 +10,7 @@ use deadpool_postgres::Transaction;
 use futures_util::future::try_join;
 use sebastian_core::{
     AccountId, AgentId, AgentLoad, ConversationId, Decision, Event, Head, Outcome, Park, QueueKey, RoomId,
-    Roster, Rulebook, Snapshot, Timestamp,
+    Roster, Rulebook, Snapshot,
     decide::{free_slots, servable},
     notice,
 };
@@ -18,15 +18,13 @@ use sebastian_core::{
 use super::{
     PostgresStore, outbox, parks, questions,
     queues::{self, Queue},
-    rows,
-    slots::{self, Choice},
-    turns,
+    rows, slots, turns,
     working_set::{self, Locked},
 };
 use crate::{
-    Decide, DecideRule, Decided, Pause, PauseReason, StoreError,
+    Decide, DecideRule, Decided, StoreError,
     port::FOLD_EVENTS_MAX,
-    round::{self, Reach},
+    round::{self, Choice, Reach},
 };
 
 pub(super) const ALL_SQL: &[&str] = &[UNFOLDED, TO_BE_WOKEN, FOLDED];
@@ -67,13 +65,13 @@ impl PostgresStore {
         let tx = client.transaction().await?;
         let locked = working_set::lock(&tx, request.account).await?;
         let rules = self.rules(&tx, request.account, locked.rulebook_version).await?;
-        self.remember(request.account, request.policy);
+        self.books.remember(request.account, request.policy);
         let round = Round { tx: &tx, request, locked: &locked, rules };
         let (folded, more) = self.fold(&round).await?;
         let mut decided = Decided {
             folded: u32::try_from(folded).unwrap_or(u32::MAX),
             more,
-            pause: pause(locked.paused_until, locked.pause_reason.as_deref(), locked.now),
+            pause: round::pause(locked.paused_until, locked.pause_reason.as_deref(), locked.now),
             failures: locked.failures,
             ..Decided::default()
         };
@@ -250,14 +248,4 @@ impl PostgresStore {
         questions::add_counted_beside(tx, account, &suspects, since, &mut loads).await?;
         Ok(loads)
     }
-}
-
-/// The pause that an account's row tells of, unless it is over.
-pub(super) fn pause(until: Option<Timestamp>, reason: Option<&str>, now: Timestamp) -> Option<Pause> {
-    let until = until.filter(|until| *until > now)?;
-    let reason = match reason {
-        Some("denied") => PauseReason::Denied,
-        Some(_) | None => PauseReason::Busy,
-    };
-    Some(Pause { until, reason })
 }

@@ -8,10 +8,10 @@ use sebastian_core::{AccountId, AgentId};
 use tokio_postgres::{Row, types::ToSql};
 
 use super::{
-    PostgresStore, decide,
+    PostgresStore,
     rows::{self, conversation_columns},
 };
-use crate::{Listed, Page, Selection, StoreError};
+use crate::{Listed, Page, Selection, StoreError, round};
 
 pub(super) const ALL_SQL: &[&str] =
     &[STANDING, UNRESOLVED, WAITING, PARKED, RESERVED, CLOSING, ASSIGNED, RESOLVED, NEWEST_IN];
@@ -157,7 +157,7 @@ impl PostgresStore {
         let until = rows::time(&standing, "paused_until")?;
         Ok(Page {
             now,
-            pause: decide::pause(until, standing.try_get("pause_reason")?, now),
+            pause: round::pause(until, standing.try_get("pause_reason")?, now),
             conversations: found.iter().map(listed).collect::<Result<_, _>>()?,
         })
     }

@@ -4,39 +4,24 @@ use deadpool_postgres::Object;
 use tokio_postgres::Client;
 
 use super::error::broken;
-use crate::StoreError;
+use crate::{Migrated, SchemaVersion, StoreError};
 
 mod embedded {
-    refinery::embed_migrations!("../../migrations");
+    refinery::embed_migrations!("../../migrations/postgres");
 }
 
 /// Taken for as long as migrations run; any number that nobody else uses.
 const MIGRATION_LOCK: i64 = 0x5eba_571a;
 
-/// What a migration run did.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Migrated {
-    /// Names of the migrations applied now, oldest first.
-    pub applied: Vec<String>,
-    /// The schema's version after it.
-    pub version: u32,
-}
-
-/// The version a ledger's schema is at, and the one this program brings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SchemaVersion {
-    /// The newest migration applied.
-    pub found: u32,
-    /// The newest this program brings; never above `found`.
-    pub needed: u32,
-}
-
 /// Runs what is missing. Waits for another process that is at it. A schema newer than this program is left alone.
 pub async fn migrate(connection: Object) -> Result<Migrated, StoreError> {
     // The session's limits are changed and it holds a lock: the connection never goes back to the pool, and whoever
     // stops waiting for this call ends it.
-    let mut connection = Object::take(connection);
-    let client: &mut Client = &mut connection;
+    run(&mut Object::take(connection)).await
+}
+
+/// The same over a session of the caller's, which is left with other limits, and with the lock.
+pub(crate) async fn run(client: &mut Client) -> Result<Migrated, StoreError> {
     // An index build may take longer than a statement of the running ledger may.
     client.batch_execute("SET statement_timeout = 0; SET lock_timeout = '30s'").await?;
     client.execute("SELECT pg_advisory_lock($1)", &[&MIGRATION_LOCK]).await?;
@@ -47,7 +32,7 @@ pub async fn migrate(connection: Object) -> Result<Migrated, StoreError> {
 }
 
 /// The schema's version. Fails unless it is at least the one this program brings.
-pub(super) async fn check(client: &Client) -> Result<SchemaVersion, StoreError> {
+pub(crate) async fn check(client: &Client) -> Result<SchemaVersion, StoreError> {
     let newest = "SELECT COALESCE(MAX(version), 0) FROM refinery_schema_history";
     let found = match client.query_one(newest, &[]).await {
         Ok(row) => u32::try_from(row.try_get::<_, i32>(0)?).unwrap_or(0),

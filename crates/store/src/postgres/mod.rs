@@ -6,11 +6,12 @@
 //! that runs them.
 
 mod accept;
+pub(crate) mod auditing;
 mod conversations;
 mod decide;
 mod error;
 mod listing;
-mod migrate;
+pub(crate) mod migrate;
 mod outbox;
 mod parks;
 mod questions;
@@ -27,17 +28,19 @@ mod working_set;
 use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use deadpool_postgres::{ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use deadpool_postgres::{ClientWrapper, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
 use sebastian_core::{
     AccountId, Adopted, AgentId, AgentLoad, Astray, Conversation, ConversationId, Listing, NewEvent, Policy,
     RoomId, Rulebook, Seen, Seq, Settled, Settlement, Timestamp, Timing,
 };
 
+use tokio_postgres::config::Host;
+
 use self::error::{broken, unavailable};
-pub use self::migrate::{Migrated, SchemaVersion, migrate};
+pub use self::migrate::migrate;
 use crate::{
-    Amendment, Attempt, Audited, Counts, Decide, DecideRule, Decided, Facts, Keep, Page, PauseReason,
-    Recorded, Reservation, Selection, Store, StoreError, Suspect,
+    Amendment, Attempt, Audited, Counts, Decide, DecideRule, Decided, Facts, Keep, Migrated, Page,
+    PauseReason, Recorded, Reservation, SchemaVersion, Selection, Store, StoreError, Suspect, known::Books,
 };
 
 /// A call that takes longer has lost its connection.
@@ -54,6 +57,7 @@ const SERVER_LIMITS: &str = "-c statement_timeout=5000 -c lock_timeout=2000 \
 /// Every statement of the ledger; a test prepares each against the migrated schema.
 pub const ALL_SQL: &[&[&str]] = &[
     accept::ALL_SQL,
+    auditing::ALL_SQL,
     conversations::ALL_SQL,
     decide::ALL_SQL,
     listing::ALL_SQL,
@@ -75,7 +79,7 @@ pub struct PostgresStore {
     pool: Pool,
     timing: Timing,
     policy: Arc<Policy>,
-    books: Arc<rulebooks::Books>,
+    books: Arc<Books>,
 }
 
 impl PostgresStore {
@@ -117,6 +121,25 @@ impl PostgresStore {
     async fn client(&self) -> Result<Object, StoreError> {
         self.pool.get().await.map_err(unavailable)
     }
+
+    /// A connection that is the caller's alone and never goes back to the pool.
+    pub(crate) async fn session(&self) -> Result<ClientWrapper, StoreError> {
+        Ok(Object::take(self.client().await?))
+    }
+}
+
+/// Where a connection string leads, as people may see it: without its password. `None`: it does not parse.
+#[must_use]
+pub fn address(connection_string: &str) -> Option<String> {
+    let config = tls::parse(connection_string).ok()?;
+    let user = config.get_user().map(|user| format!("{user}@")).unwrap_or_default();
+    let host = match config.get_hosts().first()? {
+        Host::Tcp(host) if host.contains(':') => format!("[{host}]"),
+        Host::Tcp(host) => host.clone(),
+        Host::Unix(folder) => folder.display().to_string(),
+    };
+    let port = config.get_ports().first().copied().unwrap_or(5_432);
+    Some(format!("postgres://{user}{host}:{port}/{}", config.get_dbname().unwrap_or_default()))
 }
 
 fn connection_config(connection_string: &str) -> Result<tokio_postgres::Config, StoreError> {

@@ -5,8 +5,8 @@ use std::time::SystemTime;
 use deadpool_postgres::Transaction;
 use sebastian_core::{ConversationId, Park};
 
-use super::{decide::Round, rows};
-use crate::{Decided, StoreError, port::MOVED_MAX};
+use super::decide::Round;
+use crate::{Decided, StoreError, port::MOVED_MAX, words};
 
 pub(super) const ALL_SQL: &[&str] = &[UNPARK, UNPARK_EXCLUDED, SEEN, PARK];
 
@@ -72,7 +72,7 @@ pub(super) async fn begin(tx: &Transaction<'_>, parked: &[(ConversationId, Park)
     }
     let ids: Vec<i64> = parked.iter().map(|(id, _)| id.0).collect();
     let until: Vec<SystemTime> = parked.iter().map(|(_, park)| park.until.into()).collect();
-    let why: Vec<&str> = parked.iter().map(|(_, park)| rows::park_reason_name(park.why)).collect();
+    let why: Vec<&str> = parked.iter().map(|(_, park)| words::park_reason_word(park.why)).collect();
     let statement = tx.prepare_cached(PARK).await?;
     tx.execute(&statement, &[&ids, &until, &why]).await?;
     Ok(())

@@ -7,14 +7,12 @@ use std::{
 };
 
 use sebastian_core::{
-    AccountId, Agent, AgentId, AgentLoad, ConversationId, Decision, Policy, Roster, Rulebook, Snapshot,
-    Timestamp,
+    AccountId, Agent, AgentId, ConversationId, Decision, Policy, Rulebook, Snapshot, Timestamp,
 };
-use serde::{Deserialize, Serialize};
 use tokio_postgres::{Row, types::Json};
 
 use super::{PostgresStore, decide::Round, error::broken, rows};
-use crate::{Recorded, Reservation, StoreError, round};
+use crate::{Recorded, Reservation, StoreError, round, stored::Stored};
 
 pub(super) const ALL_SQL: &[&str] = &[KEEP, ADD_ROSTER, DECISIONS];
 
@@ -55,50 +53,6 @@ const DECISIONS: &str = "
     ORDER BY d.attempt DESC
     LIMIT $3";
 
-/// A snapshot as a row has it: without agents, which are stored beside it, and with a line of figures for what each held.
-#[derive(Debug, Serialize, Deserialize)]
-struct Stored {
-    snapshot: Snapshot,
-    held: Vec<Held>,
-}
-
-/// Agent; open; given in this shift; since when the last, in ms before the round; closed recently; put off.
-type Held = (AgentId, u32, u32, Option<i64>, u32, u32);
-
-impl Stored {
-    fn new(mut snapshot: Snapshot, now: Timestamp) -> (Self, Arc<Roster>) {
-        let ago = |last: Timestamp| now.as_millis().saturating_sub(last.as_millis());
-        let held = std::mem::take(&mut snapshot.loads).into_values().map(|load| {
-            let last = load.last_assigned_at.map(ago);
-            (load.agent, load.open, load.shift_assignments, last, load.closed_recently, load.put_off)
-        });
-        let held = held.collect();
-        let roster = Roster { agents: Vec::new(), ..*snapshot.roster };
-        let roster = std::mem::replace(&mut snapshot.roster, roster.into());
-        (Self { snapshot, held }, roster)
-    }
-
-    fn read(self, agents: Vec<Agent>, rules: Arc<Rulebook>, at: Timestamp) -> Snapshot {
-        let roster = Roster { agents, ..*self.snapshot.roster };
-        let load = |(agent, open, given, ago, closed_recently, put_off): Held| {
-            let since = roster.agent(agent).and_then(|agent| agent.online_since);
-            let last = |ago| Timestamp::from_millis(at.as_millis().saturating_sub(ago));
-            let load = AgentLoad {
-                agent,
-                open,
-                closed_recently,
-                put_off,
-                shift: since.filter(|_| given > 0),
-                shift_assignments: given,
-                last_assigned_at: ago.map(last),
-            };
-            (agent, load)
-        };
-        let loads = self.held.into_iter().map(load).collect();
-        Snapshot { loads, rules, roster: roster.into(), ..self.snapshot }
-    }
-}
-
 /// A round as its row has it, apart from its roster.
 struct Kept<'a> {
     version: i64,
@@ -114,7 +68,7 @@ impl<'a> Kept<'a> {
     fn new(snapshot: Stored, policy: &'a Policy, reserved: &[Reservation], now: Timestamp) -> Self {
         let millis = |waited: Duration| i64::try_from(waited.as_millis()).unwrap_or(i64::MAX);
         Self {
-            version: i64::try_from(snapshot.snapshot.rules.version).unwrap_or(i64::MAX),
+            version: i64::try_from(snapshot.version()).unwrap_or(i64::MAX),
             policy,
             snapshot,
             conversations: reserved.iter().map(|one| one.attempt.conversation.0).collect(),
@@ -162,7 +116,7 @@ impl PostgresStore {
         let (account, now) = (round.request.account, round.locked.now);
         let (snapshot, agents) = Stored::new(snapshot, now);
         let kept = Kept::new(snapshot, round.request.policy, reserved, now);
-        if let Some(hash) = self.roster_kept(account, &agents.agents)
+        if let Some(hash) = self.books.roster_kept(account, &agents.agents)
             && kept.write(round, &hash).await?
         {
             return Ok(());
@@ -172,7 +126,7 @@ impl PostgresStore {
         let row = round.tx.query_one(&statement, &[&account.0, &SystemTime::from(now), &body]).await?;
         let hash: Vec<u8> = row.try_get("hash")?;
         kept.write(round, &hash).await?;
-        self.keep_roster(account, agents, hash);
+        self.books.keep_roster(account, agents, hash);
         Ok(())
     }
 

@@ -3,15 +3,15 @@
 use std::time::SystemTime;
 
 use sebastian_core::{
-    AgentId, Closed, Conversation, ConversationId, Event, EventKind, InboxId, LatestService, Origin, Park,
-    ParkReason, QueueKey, RoomId, Seq, ServiceId, Source, State, Status, TeamId, Timestamp, Traits, Turn,
+    AgentId, Conversation, ConversationId, Event, EventKind, InboxId, LatestService, Park, QueueKey, RoomId,
+    Seq, ServiceId, State, TeamId, Timestamp, Traits, Turn,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tokio_postgres::{Row, types::FromSql};
 
 use super::error::broken;
-use crate::StoreError;
+use crate::{StoreError, words};
 
 /// Columns of a conversation `c` joined with its queue `q`, as [`conversation`] reads them.
 macro_rules! conversation_columns {
@@ -30,15 +30,11 @@ pub(super) fn conversation(row: &Row) -> Result<Conversation, StoreError> {
         room: room(row)?,
         inbox: queue(row)?.inbox,
         traits: traits(row)?,
-        origin: match text(row, "origin")? {
-            "event" => Origin::Event,
-            "platform" => Origin::Platform,
-            other => return Err(unreadable("origin", other)),
-        },
+        origin: word(row, "origin", words::origin)?,
         position: Seq(row.try_get("position")?),
         rank: needed(row, "rank")?,
         state: state(row)?,
-        status: status(row)?,
+        status: word(row, "status", words::status)?,
         snoozed_until: time(row, "snoozed_until")?,
         slot_freed: row.try_get("slot_freed")?,
         attempt: count(row, "attempt")?,
@@ -84,23 +80,6 @@ pub(super) fn agent(row: &Row, column: &str) -> Result<Option<AgentId>, StoreErr
     Ok(row.try_get::<_, Option<i64>>(column)?.map(AgentId))
 }
 
-fn status(row: &Row) -> Result<Status, StoreError> {
-    Ok(match text(row, "status")? {
-        "open" => Status::Open,
-        "pending" => Status::Pending,
-        "snoozed" => Status::Snoozed,
-        other => return Err(unreadable("status", other)),
-    })
-}
-
-fn status_name(status: Status) -> &'static str {
-    match status {
-        Status::Open => "open",
-        Status::Pending => "pending",
-        Status::Snoozed => "snoozed",
-    }
-}
-
 /// A value of the core's as a column of JSON has it.
 pub(super) fn json(value: &impl Serialize) -> Result<Value, StoreError> {
     serde_json::to_value(value).map_err(|e| broken("a value cannot be written as JSON", e))
@@ -119,49 +98,16 @@ fn state(row: &Row) -> Result<State, StoreError> {
         "reserved" => State::Reserved { agent: agent()?, deadline: needed(row, "deadline_at")? },
         "closing" => State::Closing { agent: agent()?, deadline: needed(row, "deadline_at")? },
         "assigned" => State::Assigned { agent: agent()?, at: needed(row, "assigned_at")? },
-        "resolved" => State::Resolved { at: needed(row, "closed_at")?, how: closed(row)? },
+        "resolved" => {
+            State::Resolved { at: needed(row, "closed_at")?, how: word(row, "closed_how", words::closed)? }
+        }
         other => return Err(unreadable("state", other)),
     })
 }
 
 fn park(row: &Row) -> Result<Option<Park>, StoreError> {
     let Some(until) = time(row, "park_until")? else { return Ok(None) };
-    let why = match text(row, "park_reason")? {
-        "previous_closing" => ParkReason::PreviousClosing,
-        "nobody_eligible" => ParkReason::NobodyEligible,
-        "doubted" => ParkReason::Doubted,
-        "refused" => ParkReason::Refused,
-        "excluded" => ParkReason::Excluded,
-        "not_proposed" => ParkReason::NotProposed,
-        "poison" => ParkReason::Poison,
-        "pending" => ParkReason::Pending,
-        "snoozed" => ParkReason::Snoozed,
-        other => return Err(unreadable("park_reason", other)),
-    };
-    Ok(Some(Park { until, why }))
-}
-
-pub(super) fn park_reason_name(why: ParkReason) -> &'static str {
-    match why {
-        ParkReason::PreviousClosing => "previous_closing",
-        ParkReason::NobodyEligible => "nobody_eligible",
-        ParkReason::Doubted => "doubted",
-        ParkReason::Refused => "refused",
-        ParkReason::Excluded => "excluded",
-        ParkReason::NotProposed => "not_proposed",
-        ParkReason::Poison => "poison",
-        ParkReason::Pending => "pending",
-        ParkReason::Snoozed => "snoozed",
-    }
-}
-
-fn closed(row: &Row) -> Result<Closed, StoreError> {
-    Ok(match text(row, "closed_how")? {
-        "resolved" => Closed::Resolved,
-        "served_elsewhere" => Closed::ServedElsewhere,
-        "room_gone" => Closed::RoomGone,
-        other => return Err(unreadable("closed_how", other)),
-    })
+    Ok(Some(Park { until, why: word(row, "park_reason", words::park_reason)? }))
 }
 
 pub(super) fn event(row: &Row) -> Result<Event, StoreError> {
@@ -180,18 +126,12 @@ pub(super) fn event(row: &Row) -> Result<Event, StoreError> {
         "update" => EventKind::Update(parsed(row, "details")?.unwrap_or_default()),
         other => return Err(unreadable("kind", other)),
     };
-    let source = match text(row, "source")? {
-        "webhook" => Source::Webhook,
-        "reconcile" => Source::Reconcile,
-        "operator" => Source::Operator,
-        other => return Err(unreadable("source", other)),
-    };
     Ok(Event {
         seq: Seq(row.try_get("seq")?),
         received_at: needed(row, "received_at")?,
         room: room(row)?,
         kind,
-        source,
+        source: word(row, "source", words::source)?,
     })
 }
 
@@ -232,6 +172,12 @@ pub(super) fn room(row: &Row) -> Result<RoomId, StoreError> {
 fn service(row: &Row, column: &str) -> Result<Option<ServiceId>, StoreError> {
     let Some(service) = row.try_get::<_, Option<&str>>(column)? else { return Ok(None) };
     ServiceId::parse(service).map(Some).map_err(|_| unreadable(column, service))
+}
+
+/// A column that holds one of the ledger's words.
+fn word<T>(row: &Row, column: &str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T, StoreError> {
+    let word = text(row, column)?;
+    parse(word).ok_or_else(|| unreadable(column, word))
 }
 
 fn text<'r>(row: &'r Row, column: &str) -> Result<&'r str, StoreError> {
@@ -296,13 +242,10 @@ impl<'a> Columns<'a> {
         self.inbox.push(conversation.inbox.map(|inbox| inbox.0));
         self.team.push(conversation.traits.team.map(|team| team.0));
         self.traits.push(json(&Traits { team: None, ..conversation.traits.clone() })?);
-        self.origin.push(match conversation.origin {
-            Origin::Event => "event",
-            Origin::Platform => "platform",
-        });
+        self.origin.push(words::origin_word(conversation.origin));
         self.position.push(conversation.position.0);
         self.rank.push(conversation.rank.into());
-        self.status.push(status_name(conversation.status));
+        self.status.push(words::status_word(conversation.status));
         self.snoozed_until.push(conversation.snoozed_until.map(SystemTime::from));
         self.slot_freed.push(conversation.slot_freed);
         self.agent.push(conversation.holder().map(|agent| agent.0));
@@ -325,7 +268,7 @@ impl<'a> Columns<'a> {
 
     fn push_state(&mut self, state: &State) {
         let (name, mut deadline, mut assigned, mut closed, mut parked) =
-            (state_name(state), None, None, None, None);
+            (words::state_word(state), None, None, None, None);
         match *state {
             State::Waiting { park } => parked = park,
             State::Reserved { deadline: until, .. } | State::Closing { deadline: until, .. } => {
@@ -338,26 +281,12 @@ impl<'a> Columns<'a> {
         self.deadline_at.push(deadline.map(SystemTime::from));
         self.assigned_at.push(assigned.map(SystemTime::from));
         self.closed_at.push(closed.map(|(at, _)| at.into()));
-        self.closed_how.push(closed.map(|(_, how)| match how {
-            Closed::Resolved => "resolved",
-            Closed::ServedElsewhere => "served_elsewhere",
-            Closed::RoomGone => "room_gone",
-        }));
+        self.closed_how.push(closed.map(|(_, how)| words::closed_word(how)));
         self.park_until.push(parked.map(|park| park.until.into()));
-        self.park_reason.push(parked.map(|park| park_reason_name(park.why)));
+        self.park_reason.push(parked.map(|park| words::park_reason_word(park.why)));
     }
 }
 
 pub(super) fn signed(number: u32) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
-}
-
-fn state_name(state: &State) -> &'static str {
-    match state {
-        State::Waiting { .. } => "waiting",
-        State::Reserved { .. } => "reserved",
-        State::Closing { .. } => "closing",
-        State::Assigned { .. } => "assigned",
-        State::Resolved { .. } => "resolved",
-    }
 }

@@ -1,13 +1,9 @@
 //! Rulebooks: versions, who changed them, and the newest at hand.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::SystemTime,
-};
+use std::{sync::Arc, time::SystemTime};
 
 use deadpool_postgres::GenericClient;
-use sebastian_core::{AccountId, Agent, Policy, Roster, Rulebook, Timestamp};
+use sebastian_core::{AccountId, Policy, Rulebook, Timestamp};
 use tokio_postgres::{Row, types::Json};
 
 use super::{PostgresStore, questions, rows, turns, working_set};
@@ -46,29 +42,6 @@ const AUDIT: &str = "
     ORDER BY id DESC
     LIMIT $3";
 
-/// What this process knows of accounts without asking again.
-#[derive(Default)]
-pub(super) struct Books {
-    accounts: Mutex<HashMap<AccountId, Known>>,
-}
-
-#[derive(Default)]
-struct Known {
-    /// The version of the rulebook that was read last. A version never changes, so it is as good as the row.
-    rules: Arc<Rulebook>,
-    /// The policy of the last decision. It comes from the configuration: one a process and account.
-    policy: Option<Arc<Policy>>,
-    /// The agents of the last recorded round, and the hash they are stored under.
-    roster: Option<(Arc<Roster>, Vec<u8>)>,
-}
-
-impl Books {
-    fn with<T>(&self, account: AccountId, f: impl FnOnce(&mut Known) -> T) -> T {
-        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
-        f(accounts.entry(account).or_default())
-    }
-}
-
 impl PostgresStore {
     /// The newest rulebook, which is this version.
     pub(super) async fn rules(
@@ -77,14 +50,13 @@ impl PostgresStore {
         account: AccountId,
         version: u64,
     ) -> Result<Arc<Rulebook>, StoreError> {
-        let known = self.books.with(account, |known| known.rules.clone());
-        if known.version == version {
+        if let Some(known) = self.books.rules(account, version) {
             return Ok(known);
         }
         let rules = read(client, account, version).await?.ok_or_else(|| {
             StoreError::Broken(format!("account {account} has no version {version} of its rulebook"), None)
         })?;
-        self.books.with(account, |known| known.rules = rules.clone());
+        self.books.keep_rules(account, rules.clone());
         Ok(rules)
     }
 
@@ -95,34 +67,15 @@ impl PostgresStore {
         account: AccountId,
         version: u64,
     ) -> Result<Option<Arc<Rulebook>>, StoreError> {
-        let known = self.books.with(account, |known| known.rules.clone());
-        if known.version == version { Ok(Some(known)) } else { read(client, account, version).await }
-    }
-
-    /// Notes what an account's decisions go by where the rulebook says nothing.
-    pub(super) fn remember(&self, account: AccountId, policy: &Policy) {
-        self.books.with(account, |known| {
-            if known.policy.as_deref() != Some(policy) {
-                known.policy = Some(policy.clone().into());
-            }
-        });
+        match self.books.rules(account, version) {
+            Some(known) => Ok(Some(known)),
+            None => read(client, account, version).await,
+        }
     }
 
     /// What the last decision of this process went by; before the first, what the store was made with.
     pub(super) fn policy_of(&self, account: AccountId) -> Arc<Policy> {
-        self.books.with(account, |known| known.policy.clone()).unwrap_or_else(|| self.policy.clone())
-    }
-
-    /// The hash under which `agents` are stored, unless they are others than in the last recorded round.
-    pub(super) fn roster_kept(&self, account: AccountId, agents: &[Agent]) -> Option<Vec<u8>> {
-        self.books.with(account, |known| {
-            let (roster, hash) = known.roster.as_ref()?;
-            (roster.agents == agents).then(|| hash.clone())
-        })
-    }
-
-    pub(super) fn keep_roster(&self, account: AccountId, roster: Arc<Roster>, hash: Vec<u8>) {
-        self.books.with(account, |known| known.roster = Some((roster, hash)));
+        self.books.policy(account).unwrap_or_else(|| self.policy.clone())
     }
 
     pub(super) async fn run_rulebook(&self, account: AccountId) -> Result<Arc<Rulebook>, StoreError> {

@@ -7,15 +7,14 @@ use std::{
 
 use deadpool_postgres::Transaction;
 use futures_util::future::try_join3;
-use sebastian_core::{AccountId, AgentId, ConversationId, Head, Snapshot, Timestamp, Turn};
+use sebastian_core::{AccountId, AgentId, ConversationId, Snapshot, Timestamp};
 use tokio_postgres::Row;
 
-use super::{
-    rows,
-    turns::{self, Windows},
-    working_set::Locked,
+use super::{rows, turns, working_set::Locked};
+use crate::{
+    Attempt, Reservation, StoreError,
+    round::{self, Choice},
 };
-use crate::{Attempt, Reservation, StoreError};
 
 pub(super) const ALL_SQL: &[&str] = &[RESERVE, ADD_LOADS, DECIDED];
 
@@ -47,21 +46,6 @@ const ADD_LOADS: &str = "
 
 const DECIDED: &str = "UPDATE accounts SET decided = decided + $2 WHERE id = $1";
 
-/// A slot to take, as the rule chose it.
-pub(super) struct Choice<'a> {
-    pub head: &'a Head,
-    pub agent: AgentId,
-    pub turn_charge: i64,
-    /// The assignment counts in the agent's window of this length.
-    pub window: Option<Duration>,
-}
-
-impl Choice<'_> {
-    fn turn(&self) -> Turn {
-        Turn { inbox: self.head.inbox, team: self.head.traits.team, charge: self.turn_charge }
-    }
-}
-
 /// Takes the slots of `choices`, and counts them in loads and windows. `span` is how long the platform may be told.
 pub(super) async fn take(
     tx: &Transaction<'_>,
@@ -89,7 +73,7 @@ pub(super) async fn take(
     let (takers, taken): (Vec<i64>, Vec<i32>) =
         slots.into_iter().map(|(agent, taken)| (agent.0, taken)).unzip();
 
-    let windows = windows_after(choices, &snapshot.windows, now);
+    let windows = round::windows_after(choices, &snapshot.windows, now);
     let (reserved, _, _) = try_join3(
         tx.query(&reserve, &[&deadline, &locked.decided, &ids, &agents, &turns]),
         tx.execute(&add_loads, &[&account.0, &takers, &taken, &shifts, &clock]),
@@ -102,19 +86,6 @@ pub(super) async fn take(
         attempts.insert(ConversationId(row.try_get("id")?), row);
     }
     choices.iter().map(|choice| reservation(choice, &attempts, now)).collect()
-}
-
-/// The windows of those who are given something, with what they are given.
-fn windows_after(choices: &[Choice<'_>], read: &Windows, now: Timestamp) -> Windows {
-    let mut windows = Windows::new();
-    for Choice { head, agent, window, .. } in choices {
-        let Some(span) = *window else { continue };
-        let key = (head.inbox, *agent);
-        let given = windows.entry(key).or_insert_with(|| read.get(&key).cloned().unwrap_or_default());
-        given.give(head.conversation, now);
-        given.prune(span, now);
-    }
-    windows
 }
 
 fn reservation(

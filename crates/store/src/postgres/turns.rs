@@ -1,13 +1,13 @@
 //! What a slot costs beside the slot: a turn in the queue's rotation, a place in the agent's rate window.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use deadpool_postgres::{GenericClient, Transaction};
 use sebastian_core::{AccountId, AgentId, InboxId, RateWindow, Rotation, Turn, rooms::Refund};
 use tokio_postgres::Row;
 
 use super::rows;
-use crate::StoreError;
+use crate::{StoreError, round::Windows};
 
 pub(super) const ALL_SQL: &[&str] =
     &[ROTATION_OF, SET_ROTATION, WINDOWS, ALL_WINDOWS, WINDOW_OF, SET_WINDOWS];
@@ -54,9 +54,6 @@ const SET_WINDOWS: &str = "
     FROM unnest($2::bigint[], $3::bigint[], $4::jsonb[]) AS u (inbox_id, agent_id, given)
     ON CONFLICT (account_id, COALESCE(inbox_id, 0), (inbox_id IS NULL), agent_id) DO UPDATE
     SET given = EXCLUDED.given";
-
-/// Rate windows by (inbox, agent).
-pub(super) type Windows = BTreeMap<(Option<InboxId>, AgentId), RateWindow>;
 
 /// What agents were given of `inboxes`.
 pub(super) async fn windows(

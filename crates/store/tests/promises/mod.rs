@@ -1,4 +1,5 @@
-//! The conformance suite: each promise is two tests, `memory::<promise>` and `postgres::<promise>`.
+//! The conformance suite: each promise is three tests, `memory::<promise>`, `postgres::<promise>` and
+//! `sqlite::<promise>`.
 
 mod accepting;
 mod bounds;
@@ -25,6 +26,12 @@ macro_rules! on_every_ledger {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
             async fn $promise() {
                 super::$promise($crate::desk::Ledger::Postgres.desk().await).await;
+            })*
+        }
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $promise() {
+                super::$promise($crate::desk::Ledger::Sqlite.desk().await).await;
             })*
         }
     };

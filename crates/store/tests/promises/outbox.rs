@@ -394,6 +394,8 @@ async fn a_conversation_that_waits_too_long_is_told_of_once_whoever_looks(desk: 
     desk.reserve(&Crew::of(1).capacity(1)).await;
 
     assert_eq!((tell(1).await, tell(10).await, tell(10).await), (1, 1, 0));
+    let oldest = desk.counts().await.oldest_waiting_at;
+    assert_eq!(oldest, Some(desk.now() - SECOND * 300), "whoever was told of waits on");
     let notices = take(&desk, id).await;
     let rooms: Vec<_> = notices.iter().map(|notice| notice.room.clone().unwrap()).collect();
     assert_eq!(rooms, [room(2), room(3)], "room-1 is reserved and room-4 is young");
