@@ -13,6 +13,7 @@ mod redis_doorbell;
 mod redis_memory;
 mod redis_reader;
 mod redis_server;
+mod saved;
 
 pub use backend::{Handler, OneRunPerAccount, WakeUps, WakeUpsConfig};
 pub use health::WakeHealth;
@@ -23,3 +24,4 @@ pub use redis_cache::RedisRosterCache;
 pub use redis_doorbell::RedisDoorbell;
 pub use redis_memory::MemoryRule;
 pub use redis_server::{RedisServer, RedisUrlError};
+pub use saved::SavedRosterCache;

@@ -1,11 +1,13 @@
 //! One suite for every [`RosterCache`], and what Redis adds in ways to fail.
 
-use std::{net::TcpStream, time::Duration};
+use std::{fs, net::TcpStream, os::unix::fs::PermissionsExt, time::Duration};
 
 use futures_util::future::join_all;
 use redis::Commands;
 use sebastian_core::{AccountId, Agent, AgentId, InboxId, Presence, Role, Roster, Timestamp};
-use sebastian_roster::{CacheError, InProcessRosterCache, RedisRosterCache, RedisServer, RosterCache};
+use sebastian_roster::{
+    CacheError, InProcessRosterCache, RedisRosterCache, RedisServer, RosterCache, SavedRosterCache,
+};
 use sebastian_testkit::{ChaosProxy, Fault, Redis, eventually};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -70,6 +72,63 @@ fn client(redis: &Redis) -> redis::Connection {
 #[tokio::test]
 async fn in_process_cache_keeps_the_newest() {
     exercise_cache(&InProcessRosterCache::default()).await;
+}
+
+#[tokio::test]
+async fn saved_cache_keeps_the_newest() {
+    let folder = tempfile::tempdir().unwrap();
+    exercise_cache(&SavedRosterCache::new(folder.path().join("roster.json"))).await;
+}
+
+#[tokio::test]
+async fn what_was_saved_is_there_at_the_next_start_and_for_whoever_reads_beside() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("roster.json");
+    let (serving, beside) = (SavedRosterCache::new(file.clone()), SavedRosterCache::new(file.clone()));
+    assert_eq!(beside.newer_than(ACCOUNT, 0).await.unwrap(), None);
+
+    for version in [1, 2] {
+        assert!(serving.publish(ACCOUNT, &roster(version)).await.unwrap());
+        assert_eq!(beside.newer_than(ACCOUNT, 0).await.unwrap(), Some(roster(version)), "it looks again");
+    }
+    assert!(serving.publish(AccountId(8), &roster(5)).await.unwrap());
+    drop(serving);
+
+    let next = SavedRosterCache::new(file.clone());
+    assert_eq!(next.newer_than(ACCOUNT, 1).await.unwrap(), Some(roster(2)));
+    assert!(!next.publish(ACCOUNT, &roster(2)).await.unwrap(), "what was saved counts");
+    assert!(next.publish(ACCOUNT, &roster(3)).await.unwrap());
+    assert_eq!(beside.newer_than(AccountId(8), 0).await.unwrap(), Some(roster(5)), "others' stay");
+
+    let files: Vec<_> =
+        fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(files, ["roster.json"], "nothing half-written is left");
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600, "it holds names");
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_roster_reads_as_corrupt_and_is_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("roster.json");
+    for text in ["", "<html>", "[]", r#"{"7":{}}"#] {
+        fs::write(&file, text).unwrap();
+        let cache = SavedRosterCache::new(file.clone());
+        assert!(matches!(cache.newer_than(ACCOUNT, 0).await, Err(CacheError::Corrupt(_))), "{text}");
+        assert!(matches!(cache.ping().await, Err(CacheError::Corrupt(_))), "{text}");
+        assert!(cache.publish(ACCOUNT, &roster(2)).await.unwrap());
+        assert_eq!(
+            SavedRosterCache::new(file.clone()).newer_than(ACCOUNT, 0).await.unwrap(),
+            Some(roster(2))
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_roster_that_cannot_be_saved_is_kept_in_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = SavedRosterCache::new(folder.path().join("gone/roster.json"));
+    assert!(matches!(cache.publish(ACCOUNT, &roster(1)).await, Err(CacheError::Unreachable(_))));
+    assert_eq!(cache.newer_than(ACCOUNT, 0).await.unwrap(), Some(roster(1)));
 }
 
 #[tokio::test]

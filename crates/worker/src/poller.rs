@@ -26,6 +26,8 @@ pub(crate) async fn run(desk: Arc<Desk>) {
     let mut lead = desk.lead.subscribe();
     let mut poller =
         Poller { desk: &desk, doubt: None, listed_last: AgentId(i64::MIN), strays: Strays::default() };
+    // What was published before this worker began is good until it is too old, also with the platform down.
+    desk.roster.refresh(&desk).await;
     // Whoever leads polls first, so that the first roster is polled once.
     tokio::select! {
         () = desk.stop.cancelled() => return,
