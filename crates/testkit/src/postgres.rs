@@ -120,6 +120,11 @@ impl Postgres {
         self.change(Cluster::start).await;
     }
 
+    /// The process id of the server, whose children serve the connections. `None` while it is stopped.
+    pub fn pid(&self) -> Option<u32> {
+        lock(&self.cluster).running.as_ref().map(Running::pid)
+    }
+
     /// [`Postgres::stop_immediate`], then [`Postgres::start`].
     pub async fn restart(&self) {
         self.stop_immediate().await;

@@ -25,7 +25,7 @@ struct Output {
     ended: u8,
 }
 
-/// A command that runs the workspace's program `name`, with none of this shell's `SEBASTIAN__*` settings.
+/// A command that runs the workspace's program `name`, with none of this shell's settings (`SEBASTIAN__*`, `SEBASTIAN_DATA`).
 ///
 /// Taken from `CARGO_BIN_EXE_<name>` when the test runner sets it, else from the build folder this test runs from.
 /// Panics when it was not built: `cargo xtask test` builds them all.
@@ -34,7 +34,7 @@ pub fn binary(name: &str) -> Command {
     assert!(path.is_file(), "no {}: run `cargo build --workspace --bins`", path.display());
     let mut command = Command::new(path);
     for (key, _) in std::env::vars_os() {
-        if key.to_str().is_some_and(|key| key.starts_with("SEBASTIAN__")) {
+        if key.to_str().is_some_and(|key| key.starts_with("SEBASTIAN__") || key == "SEBASTIAN_DATA") {
             command.env_remove(key);
         }
     }

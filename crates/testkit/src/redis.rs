@@ -55,6 +55,11 @@ impl Redis {
         self.address
     }
 
+    /// The server's process id. `None` while it is down.
+    pub fn pid(&self) -> Option<u32> {
+        self.server().running.as_ref().map(Running::pid)
+    }
+
     /// Kills the server (SIGKILL) and returns when it is gone. No-op when it is already down.
     pub fn kill9(&self) {
         self.server().running.take();

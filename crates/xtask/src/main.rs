@@ -1,5 +1,6 @@
 //! The repository's chores, as `cargo xtask <chore>`.
 
+mod bench;
 mod lint;
 mod servers;
 mod soak;
@@ -60,6 +61,11 @@ enum Chore {
         #[arg(long)]
         seed: Option<u64>,
     },
+    /// Measure the product: under load, at rest, and with more and more workers
+    Bench {
+        #[command(subcommand)]
+        bench: bench::Bench,
+    },
     /// Check formatting, clippy and docs, with warnings as errors: what CI checks before the tests.
     Lint,
 }
@@ -72,6 +78,7 @@ fn main() -> Result<ExitCode> {
         match arguments.chore {
             Chore::Test { arguments } => test::run(&mut steps, &arguments).await,
             Chore::Soak { minutes, rate, seed } => soak::run(&mut steps, minutes, rate, seed).await,
+            Chore::Bench { bench } => bench::run(&mut steps, &bench).await,
             Chore::Lint => lint::run(&mut steps).await,
         }
     })

@@ -25,11 +25,11 @@ impl Steps {
         Ok(Steps { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
-    /// Prints the command line and runs it in the foreground. The inner error is a step that ended badly.
+    /// Prints the command line, to standard error, and runs it in the foreground. The inner error is a step that ended badly.
     pub(crate) async fn run(&mut self, command: &mut Command) -> Result<Result<(), Failed>> {
         let line = command.as_std();
         let words = std::iter::once(line.get_program()).chain(line.get_args());
-        println!("$ {}", words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" "));
+        eprintln!("$ {}", words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" "));
         let mut child =
             command.spawn().with_context(|| format!("start {:?}", command.as_std().get_program()))?;
         let signal = tokio::select! {

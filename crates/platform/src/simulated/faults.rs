@@ -33,6 +33,13 @@ pub enum FaultKind {
         /// Longest.
         max: Duration,
     },
+    /// The same with a time drawn from a lognormal distribution: many calls near the median, a few far above it.
+    LognormalLatency {
+        /// Half of the draws lie below it.
+        median: Duration,
+        /// Standard deviation of the logarithm: at 0.5, one of a hundred takes 3.2 times the median or longer.
+        sigma: f64,
+    },
     /// Nothing takes effect and this is answered.
     Instead(Answer),
     /// The request takes effect, and if it succeeded this is answered in place of the success.
@@ -300,6 +307,9 @@ impl Effects {
                 let spread = u64::try_from(max.saturating_sub(*min).as_micros()).unwrap_or(u64::MAX);
                 self.latency += *min + Duration::from_micros(rng.below(spread.saturating_add(1)));
             }
+            FaultKind::LognormalLatency { median, sigma } => {
+                self.latency += median.mul_f64((sigma * rng.normal()).exp());
+            }
             FaultKind::Instead(answer) => {
                 let Outcome::True = self.outcome else { return false };
                 self.outcome = Outcome::Instead(answer.clone());
@@ -340,5 +350,14 @@ impl SplitMix {
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         (z ^ (z >> 31)).checked_rem(bound).unwrap_or(0)
+    }
+
+    /// A draw from the normal distribution around 0 with deviation 1, by Box and Muller.
+    fn normal(&mut self) -> f64 {
+        const STEPS: u64 = 1 << 53;
+        // Above 0, for its logarithm is taken.
+        let [radius, angle] =
+            [self.below(STEPS) + 1, self.below(STEPS)].map(|draw| draw as f64 / STEPS as f64);
+        (-2.0 * radius.ln()).sqrt() * (std::f64::consts::TAU * angle).cos()
     }
 }

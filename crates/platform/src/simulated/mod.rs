@@ -43,6 +43,7 @@ pub use self::{
     state::{COUNT_HISTORY, State},
     webhooks::Delivery,
 };
+use crate::WebhookUrls;
 
 /// A running simulation. Clones share it; the server stops when the last is dropped.
 #[derive(Debug, Clone)]
@@ -263,6 +264,16 @@ impl Simulated {
         self.0.shared.change(|state| {
             state.hooks = state::Hooks { allocate: hook(allocate), resolve: hook(resolve) };
         });
+    }
+
+    /// Where each webhook goes now; `None` where it is unset or switched off.
+    #[must_use]
+    pub fn webhooks(&self) -> WebhookUrls {
+        let url = |hook: &state::Hook| hook.url.clone().filter(|_| hook.enabled);
+        self.read(|state| WebhookUrls {
+            allocate: url(&state.hooks.allocate),
+            resolve: url(&state.hooks.resolve),
+        })
     }
 
     /// A customer writes and the platform sends the allocation webhook, if it sends one: `None` when an agent is

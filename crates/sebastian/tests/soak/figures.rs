@@ -13,7 +13,7 @@ use sebastian_testkit::Child;
 use super::people::Worked;
 
 /// Ticks of a process's CPU time in a second, as Linux shows them to programs on every machine.
-const TICKS: f64 = 100.0;
+pub const TICKS: f64 = 100.0;
 
 /// The value below which so many of a thousand lie, in ms; of nothing, 0.
 fn quantile(sorted: &[Duration], per_mille: usize) -> f64 {

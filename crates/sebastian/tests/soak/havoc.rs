@@ -310,11 +310,11 @@ impl Havoc {
             return false;
         }
         if kind == Kind::RedisStopped {
-            self.house.redis.pause();
+            self.house.redis().pause();
             self.redis = Stand::Stopped;
             self.later(1_000, 10_000, Repair::ContinueRedis);
         } else {
-            self.house.redis.kill9();
+            self.house.redis().kill9();
             self.redis = Stand::Down;
             self.later(100, 10_000, Repair::StartRedis);
         }
@@ -326,7 +326,7 @@ impl Havoc {
         if self.redis != Stand::Up {
             return false;
         }
-        let Ok(mut redis) = TcpStream::connect(self.house.redis.address()).await else { return false };
+        let Ok(mut redis) = TcpStream::connect(self.house.redis().address()).await else { return false };
         redis.write_all(b"FLUSHALL\r\n").await.is_ok()
     }
 
@@ -414,11 +414,11 @@ impl Havoc {
                 self.ingest = Stand::Up;
             }
             Repair::StartRedis => {
-                self.house.redis.restart().await;
+                self.house.redis().restart().await;
                 self.redis = Stand::Up;
             }
             Repair::ContinueRedis => {
-                self.house.redis.resume();
+                self.house.redis().resume();
                 self.redis = Stand::Up;
             }
             Repair::StartPostgres => {

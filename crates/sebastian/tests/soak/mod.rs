@@ -11,12 +11,12 @@
 //! message that may belong to the session before it keeps its place while the room is read back, and is served
 //! after others who came later. Waiting is judged at the end only, when the faults have been over for the time of recovery.
 
-mod dice;
-mod figures;
+pub mod dice;
+pub mod figures;
 mod havoc;
-mod people;
-mod post;
-mod verdict;
+pub mod people;
+pub mod post;
+pub mod verdict;
 
 use std::{
     collections::BTreeSet,
@@ -149,7 +149,7 @@ async fn rage(plan: &Plan, began: Instant, havoc: &mut Havoc, post: &Post, dice:
 }
 
 /// How it ended.
-struct Rest {
+pub struct Rest {
     /// Until nobody our ledger knew of waited while somebody had room.
     served: Duration,
     /// Until everything added up.
@@ -157,18 +157,18 @@ struct Rest {
     /// Conversations that are over, unheard of: they leave the line when their turn comes.
     over: usize,
     /// What did not add up.
-    violations: Vec<Violation>,
+    pub violations: Vec<Violation>,
 }
 
 /// Looks until everything adds up or the time for it is over.
-async fn rest(judge: &Judge<'_>) -> Rest {
+pub async fn rest(judge: &Judge<'_>) -> Rest {
     let (store, account) = judge.house.ledger().await;
     let began = Instant::now();
     let (mut served, mut violations) = (None, Vec::new());
     let mut looks = tokio::time::interval(Duration::from_millis(250));
     loop {
         looks.tick().await;
-        let books = Books::read(&store, account).await.unwrap();
+        let books = Books::read(&*store, account).await.unwrap();
         let spent = began.elapsed();
         if served.is_none() {
             let in_vain = judge.in_vain(&books);

@@ -18,7 +18,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    fn path(self) -> &'static str {
+    pub fn path(self) -> &'static str {
         match self {
             Self::Allocate => "webhook-incoming-message",
             Self::Resolve => "webhook-mark-as-resolved",

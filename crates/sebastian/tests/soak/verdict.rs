@@ -7,9 +7,9 @@ use sebastian_core::{
     invariants::{self, Violation},
 };
 use sebastian_platform::simulated::{Applied, By, Change, SimulatedConfig};
-use sebastian_store::{Counts, PostgresStore, Selection, Store, StoreError};
+use sebastian_store::{Counts, Selection, Store, StoreError};
 use sebastian_testkit::eventually;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::NoTls;
 
 use super::{people::Worked, post::Kind};
 use crate::acceptance::house::{House, PATIENCE, QUICK, rooms};
@@ -56,7 +56,7 @@ pub struct Books {
 }
 
 impl Books {
-    pub async fn read(store: &PostgresStore, account: AccountId) -> Result<Self, StoreError> {
+    pub async fn read(store: &dyn Store, account: AccountId) -> Result<Self, StoreError> {
         let counts = store.counts(account).await?;
         let unresolved = store.list(account, &Selection::Unresolved, LIST_MAX).await?.conversations;
         let loads = store.loads(account, Timestamp::default()).await?;
@@ -167,33 +167,28 @@ impl Judge<'_> {
 
     /// Everything that holds at any time, over all that happened.
     pub async fn history(&self) -> Vec<Violation> {
-        let (client, connection) = tokio_postgres::connect(&self.house.database_url(), NoTls).await.unwrap();
-        tokio::spawn(connection);
         let applied = self.house.platform.applied();
         let given: Vec<(RoomId, i64, AgentId)> = applied.iter().filter_map(given).collect();
         let mut violations = invariants::one_agent_each(given.iter().map(|(room, of, to)| (room, *of, *to)));
         violations.extend(invariants::never_over_capacity(&highest(&applied), self.house.capacity));
-        let rows = client.query(FIRST_RESERVATIONS, &[]).await.unwrap();
-        let reserved: Vec<Seq> = rows.iter().map(|row| Seq(row.get(0))).collect();
+        let rows = self.house.rows(FIRST_RESERVATIONS).await;
+        let reserved: Vec<Seq> = rows.iter().map(|row| Seq(row[0].parse().unwrap())).collect();
         violations.extend(invariants::first_come_first_served(&reserved));
         let not_to_be_given = given.iter().filter(|(.., agent)| !self.eligible.contains(agent));
         violations.extend(not_to_be_given.map(|(room, _, agent)| Violation {
             id: "I6",
             what: format!("agent {agent} was given room {room} and is none who is dealt chats"),
         }));
-        violations.extend(self.every_accepted_webhook_is_stored(&client).await);
+        violations.extend(self.every_accepted_webhook_is_stored().await);
         violations
     }
 
     /// I1, to the letter: what was answered 2xx is a row of the ledger.
-    async fn every_accepted_webhook_is_stored(&self, client: &Client) -> Vec<Violation> {
-        let rows = client.query(STORED, &[]).await.unwrap();
-        let stored: BTreeMap<(String, String), i64> =
-            rows.iter().map(|row| ((row.get(0), row.get(1)), row.get(2))).collect();
-        let count = |kind: Kind, room: &str| {
-            let rows = stored.get(&(kind.column().to_owned(), room.to_owned())).copied().unwrap_or(0);
-            u64::try_from(rows).unwrap()
-        };
+    async fn every_accepted_webhook_is_stored(&self) -> Vec<Violation> {
+        let rows = self.house.rows(STORED).await;
+        let stored: BTreeMap<(&str, &str), u64> =
+            rows.iter().map(|row| ((&*row[0], &*row[1]), row[2].parse().unwrap())).collect();
+        let count = |kind: Kind, room: &str| stored.get(&(kind.column(), room)).copied().unwrap_or(0);
         let short = self.accepted.iter().filter(|((kind, room), accepted)| count(*kind, room) < **accepted);
         short
             .map(|((kind, room), accepted)| {
@@ -275,7 +270,7 @@ async fn broken(house: &House, rooms: &[String]) -> String {
         eligible: house.agents().into_iter().collect(),
     };
     let (store, account) = house.ledger().await;
-    let books = Books::read(&store, account).await.unwrap();
+    let books = Books::read(&*store, account).await.unwrap();
     let violations = [judge.in_vain(&books), judge.at_rest(&books), judge.history().await].concat();
     in_words(&violations)
 }

@@ -225,3 +225,18 @@ async fn a_body_can_be_slow_or_huge_and_an_answer_can_point_elsewhere() {
     assert_eq!(response.status().as_u16(), 200);
     assert!(response.bytes().await.is_err(), "the head comes at once, the body does not");
 }
+
+#[test]
+fn lognormal_latencies_lie_around_their_median_with_a_tail_above() {
+    let median = Duration::from_millis(100);
+    let mut faults = crate::simulated::faults::Faults::new(7);
+    let lognormal = FaultKind::LognormalLatency { median, sigma: 0.5 };
+    faults.set(Fault::new(Endpoint::Assign, lognormal), std::collections::HashMap::new);
+    let mut drawn: Vec<Duration> =
+        (0..10_000).map(|_| faults.draw(Endpoint::Assign, None, None).latency).collect();
+    drawn.sort();
+    let at = |percent: usize| drawn[drawn.len() * percent / 100].as_millis();
+    assert!((95..105).contains(&at(50)), "{}", at(50));
+    // 100 ms × e^(0.5 × 2.326)
+    assert!((290..350).contains(&at(99)), "{}", at(99));
+}
