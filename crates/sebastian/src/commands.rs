@@ -6,16 +6,33 @@ use sebastian_core::RoomId;
 use sebastian_ingest::set_webhooks;
 
 use crate::{
-    compose::parts::{self, Parts},
+    cli::Process,
+    compose::{
+        parts::{self, Parts},
+        storage::{Ledger, Storage},
+    },
     config::{Loaded, Problem, Shown},
     explain,
     failure::Failure,
+    ledgers::{self, Backup, Move, Restore},
     operate::{self, Form, Parked, Pause, Policies, Queue, Resume},
 };
 
 /// Brings the ledger's schema up to date and prints what was done.
 pub(crate) async fn migrate(loaded: &Loaded) -> Result<(), Failure> {
-    let migrated = parts::store(&loaded.config)?.migrate().await?;
+    let config = &loaded.config;
+    // The schema needs no Redis.
+    let ledger = match &config.db.connection_string {
+        Some(_) => Ledger::Postgres(parts::postgres(config)?),
+        None => match parts::storage(config, None)? {
+            Storage::Servers(servers) => Ledger::Postgres(servers.store),
+            Storage::Folder(folder) => {
+                folder.make()?;
+                Ledger::Embedded(folder.open(config)?)
+            }
+        },
+    };
+    let migrated = ledger.migrate().await?;
     for name in &migrated.applied {
         print(&format!("applied {name}\n"));
     }
@@ -74,8 +91,26 @@ pub(crate) async fn resume(loaded: &Loaded, asked: Resume) -> Result<(), Failure
     Ok(())
 }
 
-/// Prints every setting in force, then fails if a process could not run with them. Connects to nothing.
-pub(crate) fn check_config(loaded: &Loaded) -> Result<(), Failure> {
+/// Copies the embedded ledger.
+pub(crate) fn backup(loaded: &Loaded, asked: &Backup) -> Result<(), Failure> {
+    print(&ledgers::backup(loaded, asked)?);
+    Ok(())
+}
+
+/// Puts a copy of the embedded ledger back.
+pub(crate) fn restore(loaded: &Loaded, asked: &Restore) -> Result<(), Failure> {
+    print(&ledgers::restore(loaded, asked)?);
+    Ok(())
+}
+
+/// Moves the embedded ledger to PostgreSQL.
+pub(crate) async fn move_ledger(loaded: &Loaded, asked: &Move) -> Result<(), Failure> {
+    print(&ledgers::move_ledger(loaded, asked).await?);
+    Ok(())
+}
+
+/// Prints every setting in force, then fails if `process`, or without one any, could not run with them. Connects to nothing.
+pub(crate) fn check_config(loaded: &Loaded, process: Option<Process>) -> Result<(), Failure> {
     let width =
         loaded.shown.iter().map(|shown| shown.key.len() + shown.value.len()).max().unwrap_or_default();
     for Shown { key, value, origin } in &loaded.shown {
@@ -85,11 +120,14 @@ pub(crate) fn check_config(loaded: &Loaded) -> Result<(), Failure> {
     for warning in &loaded.warnings {
         print(&format!("warning: {warning}\n"));
     }
-    Parts::new(&loaded.config)?;
+    let parts = Parts::new(&loaded.config, process.unwrap_or(Process::All))?;
+    if let Storage::Folder(folder) = parts.storage {
+        print(&format!("the ledger is embedded, in {}\n", folder.path().display()));
+    }
     Ok(())
 }
 
-fn print(text: &str) {
+pub(crate) fn print(text: &str) {
     // Whoever closed the pipe has read enough.
     let _closed = io::stdout().write_all(text.as_bytes());
 }

@@ -12,7 +12,7 @@ use crate::{
 /// Asks the ledger and the roster cache, and tells what they say. Needs no process to run.
 pub(crate) async fn explain(loaded: &Loaded, room: &RoomId, form: Form) -> Result<String, Failure> {
     let office = Office::open(loaded).await?;
-    let (store, cache, account) = (&office.store, &office.cache, office.account.id);
+    let (store, cache, account) = (&*office.store, &*office.cache, office.account.id);
     let explained = sebastian_ingest::explain(store, cache, account, room, &office.config.policy).await?;
     if form.json {
         let shown = serde_json::to_string_pretty(&explained.explanation);

@@ -5,9 +5,14 @@ mod commands;
 mod compose;
 pub mod config;
 mod demo;
+mod doctor;
 mod explain;
 mod failure;
+mod healthcheck;
+mod init;
+mod ledgers;
 mod operate;
+mod probe;
 mod simulate;
 pub mod telemetry;
 
@@ -28,6 +33,7 @@ use self::{
 pub async fn run(cli: Cli) -> ExitCode {
     match cli.task() {
         Ok((Task::Run(process), settings)) => run_process(process, &settings).await,
+        Ok((Task::CheckConfig(process), settings)) => done(check_config(process, &settings)),
         Ok((Task::Do(command), settings)) => run_command(command, &settings).await,
         Err(usage) => usage.exit(),
     }
@@ -35,7 +41,7 @@ pub async fn run(cli: Cli) -> ExitCode {
 
 /// Runs one process until it is told to stop. Must be called within a tokio runtime.
 pub async fn run_process(process: Process, settings: &Settings) -> ExitCode {
-    let loaded = config::load(settings.config.as_deref());
+    let loaded = settings.load();
     let started = loaded.and_then(|loaded| telemetry::start_log(&loaded.config.log).map(|()| loaded));
     let loaded = match started {
         Ok(loaded) => loaded,
@@ -57,13 +63,14 @@ pub async fn run_process(process: Process, settings: &Settings) -> ExitCode {
 }
 
 async fn run_command(command: Command, settings: &Settings) -> ExitCode {
-    let load = || config::load(settings.config.as_deref());
-    let done = match command {
+    let load = || settings.load();
+    done(match command {
         Command::Migrate => async { commands::migrate(&load()?).await }.await,
         Command::SetWebhook { dry_run } => async { commands::set_webhook(&load()?, dry_run).await }.await,
-        Command::CheckConfig => {
-            load().map_err(Failure::from).and_then(|loaded| commands::check_config(&loaded))
-        }
+        Command::Init(init) => init::run(&init, settings).await,
+        Command::Doctor(asked) => doctor::run(&asked, settings).await,
+        Command::Healthcheck(asked) => healthcheck::run(&asked, settings).await,
+        Command::CheckConfig => check_config(None, settings),
         Command::Explain { room, form } => async { commands::explain(&load()?, &room, form).await }.await,
         Command::Policies(asked) => async { commands::policies(&load()?, asked).await }.await,
         Command::Agents { form } => async { commands::agents(&load()?, form).await }.await,
@@ -71,9 +78,23 @@ async fn run_command(command: Command, settings: &Settings) -> ExitCode {
         Command::Parked(asked) => async { commands::parked(&load()?, asked).await }.await,
         Command::Pause(asked) => async { commands::pause(&load()?, asked).await }.await,
         Command::Resume(asked) => async { commands::resume(&load()?, asked).await }.await,
+        Command::Backup(asked) => {
+            load().map_err(Failure::from).and_then(|loaded| commands::backup(&loaded, &asked))
+        }
+        Command::Restore(asked) => {
+            load().map_err(Failure::from).and_then(|loaded| commands::restore(&loaded, &asked))
+        }
+        Command::Move(asked) => async { commands::move_ledger(&load()?, &asked).await }.await,
         Command::Simulate(arguments) => simulate::run(&arguments).await,
         Command::Demo(demo) => return demo::run(&demo).await.unwrap_or_else(|failure| complain(&failure)),
-    };
+    })
+}
+
+fn check_config(process: Option<Process>, settings: &Settings) -> Result<(), Failure> {
+    commands::check_config(&settings.load()?, process)
+}
+
+fn done(done: Result<(), Failure>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => complain(&failure),

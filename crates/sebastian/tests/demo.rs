@@ -1,6 +1,7 @@
 //! The demo as a newcomer runs it: the real program, no terminal, nothing installed.
 
 use std::{
+    fs,
     io::{Read, Write},
     net::TcpStream,
     process::{Command, Output},
@@ -8,6 +9,7 @@ use std::{
 };
 
 use sebastian_testkit::{Child, binary, eventually};
+use tempfile::TempDir;
 
 /// Beyond the play's own length, on a machine that does much else.
 const SOON: Duration = Duration::from_secs(60);
@@ -54,6 +56,34 @@ fn a_play_ends_with_a_summary_in_which_every_promise_held() {
     assert_eq!(announced(&out), announced(&play()));
 }
 
+/// What a play leaves behind in the folder for temporary files.
+fn left_behind(temporary: &TempDir) -> usize {
+    fs::read_dir(temporary.path()).unwrap().count()
+}
+
+#[test]
+fn its_ledger_is_on_disk_while_it_lasts_or_in_memory_and_nothing_is_left_behind() {
+    for (more, told) in [
+        (None, "embedded: each commit on disk before it was answered"),
+        (Some("--memory"), "in memory: nothing was written to disk"),
+    ] {
+        let temporary = tempfile::tempdir().unwrap();
+        let mut demo = demo(&["--chats", "6", "--agents", "2", "--for", "1s", "--seed", "7"]);
+        let Output { status, stdout, .. } = demo.args(more).env("TMPDIR", temporary.path()).output().unwrap();
+        let out = String::from_utf8(stdout).unwrap();
+        assert!(status.code() == Some(0) && out.contains(told), "{out}");
+        assert_eq!(left_behind(&temporary), 0);
+    }
+}
+
+#[test]
+fn without_a_place_for_its_ledger_it_says_what_needs_none() {
+    let mut demo = demo(&["--chats", "6", "--for", "1s"]);
+    let Output { status, stderr, .. } = demo.env("TMPDIR", "/proc/nowhere").output().unwrap();
+    let err = String::from_utf8(stderr).unwrap();
+    assert!(status.code() == Some(1) && err.contains("with --memory the demo needs none"), "{err}");
+}
+
 #[test]
 fn its_help_teaches_by_example() {
     let Output { status, stdout, .. } = demo(&["--help"]).output().unwrap();
@@ -67,6 +97,7 @@ fn its_help_teaches_by_example() {
         "--seed",
         "--keep",
         "--plain",
+        "--memory",
         "sebastian demo --seed 7",
     ] {
         assert!(out.contains(taught), "{taught} in {out}");
@@ -111,12 +142,21 @@ async fn a_desk_kept_open_takes_chats_by_hand_until_it_is_interrupted() {
 }
 
 #[tokio::test]
-async fn a_play_that_is_interrupted_judges_nothing() {
-    let child = Child::spawn(&mut demo(&["--for", "10m", "--seed", "7"]));
-    child.line("the desk at work", SOON, |line| line.contains("of 300 served").then_some(())).await;
-    interrupt(&child);
-    assert_eq!(child.wait(SOON).await.code(), Some(130), "{}", child.output());
-    assert!(child.output().contains("nothing was judged"), "{}", child.output());
+async fn a_play_that_is_interrupted_judges_nothing_and_leaves_nothing_behind() {
+    // The second insists.
+    for times in [1, 2] {
+        let temporary = tempfile::tempdir().unwrap();
+        let mut demo = demo(&["--for", "10m", "--seed", "7"]);
+        let child = Child::spawn(demo.env("TMPDIR", temporary.path()));
+        child.line("the desk at work", SOON, |line| line.contains("of 300 served").then_some(())).await;
+        assert_eq!(left_behind(&temporary), 1);
+        for _ in 0..times {
+            interrupt(&child);
+        }
+        assert_eq!(child.wait(SOON).await.code(), Some(130), "{}", child.output());
+        assert!(times == 2 || child.output().contains("nothing was judged"), "{}", child.output());
+        assert_eq!(left_behind(&temporary), 0, "{times}");
+    }
 }
 
 /// What Ctrl-C sends.

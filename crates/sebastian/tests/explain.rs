@@ -1,13 +1,13 @@
 //! `sebastian explain`, on a real ledger and a real roster cache, with a test in the worker's place.
 
-use std::{sync::Arc, time::Duration};
+use std::{fs, sync::Arc, time::Duration};
 
 use sebastian_core::{
     AccountId, Agent, AgentId, EventKind, Hints, InboxId, NewEvent, Policy, Presence, Role, RoomId, Roster,
     Settlement, Source, Timing, Verdict, decide,
 };
-use sebastian_roster::{RedisRosterCache, RedisServer, RosterCache};
-use sebastian_store::{Attempt, Decide, PostgresStore, Reservation, Store};
+use sebastian_roster::{RedisRosterCache, RedisServer, RosterCache, SavedRosterCache};
+use sebastian_store::{Attempt, Decide, PostgresStore, Reservation, SqliteStore, Store};
 use sebastian_testkit::{Database, Redis};
 use serde_json::Value;
 
@@ -15,33 +15,70 @@ use crate::processes::{Folder, SOON};
 
 const INBOX: InboxId = InboxId(88_121);
 
+const SETTINGS: &str = "qiscus: { app_id: desk-1 }\nwebhook: { max_current_customer: 1 }\n";
+
+/// An agent who was refused may be tried again at once.
+fn timing() -> Timing {
+    Timing { refusal: Duration::ZERO, ..Timing::default() }
+}
+
 /// A ledger with an account, and a folder from which commands find it.
 pub struct Desk {
-    pub store: PostgresStore,
+    pub store: Arc<dyn Store>,
     pub account: AccountId,
-    pub cache: RedisRosterCache,
+    pub cache: Arc<dyn RosterCache>,
     pub folder: Folder,
-    _database: Database,
-    pub redis: Redis,
+    servers: Option<(Database, Redis)>,
 }
 
 impl Desk {
-    pub async fn open() -> Self {
+    pub async fn on_servers() -> Self {
         let (database, redis) = (Database::create().await, Redis::start().await);
-        // An agent who was refused may be tried again at once.
-        let timing = Timing { refusal: Duration::ZERO, ..Timing::default() };
-        let store = PostgresStore::new(&database.url(), 2, timing).unwrap();
+        let store = PostgresStore::new(&database.url(), 2, timing()).unwrap();
         store.migrate().await.unwrap();
-        let account = store.open_account("qiscus", "desk-1").await.unwrap();
         let server = RedisServer::parse(&redis.url(), "sebastian").unwrap();
-        let config = format!(
-            "db: {{ connection_string: \"{}\" }}\nredis: {{ url: \"{}\" }}\nqiscus: {{ app_id: desk-1 }}\n\
-             webhook: {{ max_current_customer: 1 }}\n",
+        let folder = Folder::with(&format!(
+            "db: {{ connection_string: \"{}\" }}\nredis: {{ url: \"{}\" }}\n{SETTINGS}",
             database.url(),
             redis.url(),
-        );
-        let (cache, folder) = (RedisRosterCache::new(&server), Folder::with(&config));
-        Self { store, account, cache, folder, _database: database, redis }
+        ));
+        let cache = Arc::new(RedisRosterCache::new(&server));
+        Self::of(Arc::new(store), cache, folder, Some((database, redis))).await
+    }
+
+    pub async fn in_a_folder() -> Self {
+        let folder = Folder::with(SETTINGS);
+        let data = folder.path().join("data");
+        fs::create_dir(&data).unwrap();
+        let store = SqliteStore::open(&data.join("ledger.db"), timing()).unwrap();
+        store.migrate().await.unwrap();
+        let cache = Arc::new(SavedRosterCache::new(data.join("roster.json")));
+        Self::of(Arc::new(store), cache, folder, None).await
+    }
+
+    async fn of(
+        store: Arc<dyn Store>,
+        cache: Arc<dyn RosterCache>,
+        folder: Folder,
+        servers: Option<(Database, Redis)>,
+    ) -> Self {
+        let account = store.open_account("qiscus", "desk-1").await.unwrap();
+        Self { store, account, cache, folder, servers }
+    }
+
+    /// The Redis of a desk on servers.
+    pub fn redis(&self) -> &Redis {
+        let (_, redis) = self.servers.as_ref().expect("a desk on servers");
+        redis
+    }
+
+    /// What a change ends with that made `version` of the rules.
+    pub fn in_force(&self, version: u32) -> String {
+        let how = match self.servers {
+            Some(_) => " holds from the next decision on",
+            None => " holds; the workers were not woken, and see it at their next sweep",
+        };
+        format!("version {version} of the rules{how}\n")
     }
 
     /// Ayu is there and Bima is not.
@@ -59,6 +96,11 @@ impl Desk {
         };
         let agents = vec![agent(7, "Ayu", Presence::Online), agent(210_432, "Bima", Presence::Offline)];
         Roster::new(1, self.store.now().await.unwrap(), agents)
+    }
+
+    /// Publishes that roster.
+    pub async fn show_roster(&self) {
+        assert!(self.cache.publish(self.account, &self.roster().await).await.unwrap());
     }
 
     pub async fn accept(&self, rooms: &[&str]) {
@@ -119,9 +161,33 @@ impl Desk {
     }
 }
 
-#[tokio::test]
-async fn a_waiting_room_is_explained_in_a_sentence_and_a_table() {
-    let desk = Desk::open().await;
+/// Runs each promise on both ledgers.
+macro_rules! on_servers_and_in_a_folder {
+    ($($promise:ident,)*) => {
+        $(
+            mod $promise {
+                #[tokio::test]
+                async fn on_servers() {
+                    super::$promise($crate::explain::Desk::on_servers().await).await;
+                }
+
+                #[tokio::test]
+                async fn in_a_folder() {
+                    super::$promise($crate::explain::Desk::in_a_folder().await).await;
+                }
+            }
+        )*
+    };
+}
+pub(crate) use on_servers_and_in_a_folder;
+
+on_servers_and_in_a_folder! {
+    a_waiting_room_is_explained_in_a_sentence_and_a_table,
+    one_that_is_served_is_explained_by_the_decision_that_gave_it,
+    a_room_that_is_unknown_or_not_a_room_is_an_error_that_says_so,
+}
+
+async fn a_waiting_room_is_explained_in_a_sentence_and_a_table(desk: Desk) {
     desk.accept(&["101", "102", "103"]).await;
     desk.work().await;
 
@@ -132,8 +198,7 @@ async fn a_waiting_room_is_explained_in_a_sentence_and_a_table() {
         "{without_roster}"
     );
 
-    let roster = desk.roster().await;
-    assert!(desk.cache.publish(desk.account, &roster).await.unwrap());
+    desk.show_roster().await;
     let (code, told) = desk.explain("103").await;
     assert_eq!(code, Some(0), "{told}");
     let lines: Vec<&str> = told.lines().collect();
@@ -154,10 +219,8 @@ async fn a_waiting_room_is_explained_in_a_sentence_and_a_table() {
     assert_eq!(json["agents"][0]["detail"], "is full (1/1)");
 }
 
-#[tokio::test]
-async fn one_that_is_served_is_explained_by_the_decision_that_gave_it() {
-    let desk = Desk::open().await;
-    assert!(desk.cache.publish(desk.account, &desk.roster().await).await.unwrap());
+async fn one_that_is_served_is_explained_by_the_decision_that_gave_it(desk: Desk) {
+    desk.show_roster().await;
     desk.accept(&["101"]).await;
     assert_eq!(desk.work().await, ["101"]);
 
@@ -174,9 +237,7 @@ async fn one_that_is_served_is_explained_by_the_decision_that_gave_it() {
     assert_eq!(decision["differs"], Value::Null);
 }
 
-#[tokio::test]
-async fn a_room_that_is_unknown_or_not_a_room_is_an_error_that_says_so() {
-    let desk = Desk::open().await;
+async fn a_room_that_is_unknown_or_not_a_room_is_an_error_that_says_so(desk: Desk) {
     desk.accept(&["101"]).await;
 
     let (code, told) = desk.explain("102").await;

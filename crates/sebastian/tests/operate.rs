@@ -1,24 +1,26 @@
-//! What an operator does by hand, on a real ledger and a real Redis, with a test in the worker's place.
+//! What an operator does by hand, on real servers and on a data folder, with a test in the worker's place.
 
 use sebastian_core::{
     EventKind, NewEvent, Priority, RoomId, Source, Status, Update, conversation::REFUSALS_MAX,
 };
-use sebastian_roster::RosterCache;
-use sebastian_store::Store;
 use serde_json::{Value, json};
 
-use crate::explain::Desk;
+use crate::explain::{Desk, on_servers_and_in_a_folder};
 
-/// A desk whose roster is published.
-async fn desk() -> Desk {
-    let desk = Desk::open().await;
-    assert!(desk.cache.publish(desk.account, &desk.roster().await).await.unwrap());
-    desk
+on_servers_and_in_a_folder! {
+    a_policy_is_made_linked_changed_and_unlinked,
+    what_cannot_be_is_refused_and_changes_nothing,
+    an_agent_an_inbox_and_the_account_are_paused_and_resumed,
+    agents_are_shown_with_what_they_hold_and_what_is_said_of_them,
+    without_a_roster_agents_says_so,
+    the_queue_is_shown_in_order_with_the_reason_at_its_head,
+    what_is_put_off_until_its_customer_writes_shows_no_date,
+    positions_follow_the_order_of_the_policy,
+    what_sits_out_is_listed_with_its_reason_and_tried_again_at_a_word,
 }
 
-#[tokio::test]
-async fn a_policy_is_made_linked_changed_and_unlinked() {
-    let desk = desk().await;
+async fn a_policy_is_made_linked_changed_and_unlinked(desk: Desk) {
+    desk.show_roster().await;
     let (code, none) = desk.tell(&["policies", "list"]).await;
     assert!(code == Some(0) && none.starts_with("there is no policy: "), "{none}");
 
@@ -30,9 +32,7 @@ async fn a_policy_is_made_linked_changed_and_unlinked() {
     let id = made["shown"]["id"].to_string();
 
     let (code, linked) = desk.tell(&["policies", "link", "88121", &id]).await;
-    let told = format!(
-        "inbox 88121 is dealt by policy {id} Night\nversion 2 of the rules holds from the next decision on\n"
-    );
+    let told = format!("inbox 88121 is dealt by policy {id} Night\n{}", desk.in_force(2));
     assert_eq!((code, linked), (Some(0), told));
 
     desk.accept(&["101"]).await;
@@ -62,9 +62,8 @@ async fn a_policy_is_made_linked_changed_and_unlinked() {
     assert_eq!(deeds, ["create", "link", "update", "unlink"]);
 }
 
-#[tokio::test]
-async fn what_cannot_be_is_refused_and_changes_nothing() {
-    let desk = desk().await;
+async fn what_cannot_be_is_refused_and_changes_nothing(desk: Desk) {
+    desk.show_roster().await;
     for (words, told) in [
         (&["policies", "set", "name="][..], "sebastian: Name can't be blank\n"),
         (&["policies", "set", "name=x", "assignment_order=fastest"], "Assignment order "),
@@ -88,9 +87,8 @@ async fn what_cannot_be_is_refused_and_changes_nothing() {
     assert_eq!(desk.store.rulebook(desk.account).await.unwrap().version, 0);
 }
 
-#[tokio::test]
-async fn an_agent_an_inbox_and_the_account_are_paused_and_resumed() {
-    let desk = desk().await;
+async fn an_agent_an_inbox_and_the_account_are_paused_and_resumed(desk: Desk) {
+    desk.show_roster().await;
     desk.accept(&["101"]).await;
     let resumed = |told: &str| told.contains(" is not paused\nversion ");
     for (what, paused, why) in [
@@ -112,9 +110,8 @@ async fn an_agent_an_inbox_and_the_account_are_paused_and_resumed() {
     assert!(told.contains("nothing changed; "), "{told}");
 }
 
-#[tokio::test]
-async fn agents_are_shown_with_what_they_hold_and_what_is_said_of_them() {
-    let desk = desk().await;
+async fn agents_are_shown_with_what_they_hold_and_what_is_said_of_them(desk: Desk) {
+    desk.show_roster().await;
     desk.accept(&["101"]).await;
     assert_eq!(desk.work().await, ["101"]);
     desk.tell(&["pause", "--agent", "210432", "--reason", "training"]).await;
@@ -135,16 +132,14 @@ async fn agents_are_shown_with_what_they_hold_and_what_is_said_of_them() {
     assert_eq!(bima["paused"], json!({ "until": null, "reason": "training" }));
 }
 
-#[tokio::test]
-async fn without_a_roster_agents_says_so() {
-    let (code, told) = Desk::open().await.tell(&["agents"]).await;
+async fn without_a_roster_agents_says_so(desk: Desk) {
+    let (code, told) = desk.tell(&["agents"]).await;
     let missing = "sebastian: there is no roster: a worker has to poll the platform first\n";
     assert_eq!((code, told.as_str()), (Some(1), missing));
 }
 
-#[tokio::test]
-async fn the_queue_is_shown_in_order_with_the_reason_at_its_head() {
-    let desk = desk().await;
+async fn the_queue_is_shown_in_order_with_the_reason_at_its_head(desk: Desk) {
+    desk.show_roster().await;
     let (code, empty) = desk.tell(&["queue"]).await;
     assert_eq!((code, empty.as_str()), (Some(0), "0 waiting, 0 parked\n"));
     desk.accept(&["101", "102", "103"]).await;
@@ -174,9 +169,8 @@ async fn the_queue_is_shown_in_order_with_the_reason_at_its_head() {
     assert_eq!(queue["conversations"][0]["position"], 1);
 }
 
-#[tokio::test]
-async fn what_is_put_off_until_its_customer_writes_shows_no_date() {
-    let desk = desk().await;
+async fn what_is_put_off_until_its_customer_writes_shows_no_date(desk: Desk) {
+    desk.show_roster().await;
     desk.accept(&["101"]).await;
     let snoozed = Update { status: Some(Status::Snoozed), ..Update::default() };
     let room = RoomId::parse("101").unwrap();
@@ -190,9 +184,8 @@ async fn what_is_put_off_until_its_customer_writes_shows_no_date() {
     assert_eq!((&parked["park_reason"], &parked["parked_until"]), (&"snoozed".into(), &Value::Null));
 }
 
-#[tokio::test]
-async fn positions_follow_the_order_of_the_policy() {
-    let desk = desk().await;
+async fn positions_follow_the_order_of_the_policy(desk: Desk) {
+    desk.show_roster().await;
     let words = ["policies", "set", "name=Urgent first", "conversation_priority=priority", "--json"];
     let id = desk.run(&words).await["shown"]["id"].to_string();
     desk.tell(&["policies", "link", "88121", &id]).await;
@@ -217,17 +210,16 @@ async fn positions_follow_the_order_of_the_policy() {
 
 #[tokio::test]
 async fn a_change_is_made_though_redis_is_gone() {
-    let desk = Desk::open().await;
-    desk.redis.kill9();
+    let desk = Desk::on_servers().await;
+    desk.redis().kill9();
     let (code, told) = desk.tell(&["pause", "--reason", "fire drill"]).await;
     assert_eq!(code, Some(0), "{told}");
     assert!(told.ends_with("; the workers were not woken, and see it at their next sweep\n"), "{told}");
     assert!(desk.store.rulebook(desk.account).await.unwrap().paused.is_some());
 }
 
-#[tokio::test]
-async fn what_sits_out_is_listed_with_its_reason_and_tried_again_at_a_word() {
-    let desk = desk().await;
+async fn what_sits_out_is_listed_with_its_reason_and_tried_again_at_a_word(desk: Desk) {
+    desk.show_roster().await;
     let (code, none) = desk.tell(&["parked", "list"]).await;
     assert_eq!((code, none.as_str()), (Some(0), "nothing is parked\n"));
     desk.accept(&["101"]).await;

@@ -26,12 +26,18 @@ impl Folder {
         Self(folder)
     }
 
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Without servers its data is in the folder `data`, unless `--data` says otherwise.
     pub fn start(&self, arguments: &[&str]) -> Child {
         self.start_with(arguments, &[])
     }
 
     pub fn start_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Child {
         let mut command = binary("sebastian");
+        command.env("SEBASTIAN_DATA", "data");
         Child::spawn(command.args(arguments).envs(environment.iter().copied()).current_dir(self.0.path()))
     }
 

@@ -7,5 +7,5 @@ use sebastian::cli::{OneProcess, Process};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    sebastian::run_process(Process::Webhook, &OneProcess::parse().settings).await
+    sebastian::run_process(Process::Webhook, &OneProcess::parse().into()).await
 }

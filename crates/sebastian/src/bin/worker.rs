@@ -7,5 +7,5 @@ use sebastian::cli::{OneProcess, Process};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    sebastian::run_process(Process::Worker, &OneProcess::parse().settings).await
+    sebastian::run_process(Process::Worker, &OneProcess::parse().into()).await
 }

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use sebastian_core::AccountId;
-use sebastian_store::{PostgresStore, Store, StoreError, postgres::SchemaVersion};
+use sebastian_store::{SchemaVersion, StoreError};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::PLATFORM;
+use super::{PLATFORM, storage::Ledger};
 use crate::failure::chain;
 
 /// Between attempts: short at first, for a database that starts beside us, then no more than a line in a while.
@@ -19,14 +19,14 @@ const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// A ledger that cannot be reached is tried again until `stop`, whereupon it returns `None`. One that can and refuses
 /// is an error.
 pub(crate) async fn open_account(
-    store: &PostgresStore,
+    ledger: &Ledger,
     migrate: bool,
     tenant: &str,
     stop: &CancellationToken,
 ) -> Result<Option<AccountId>, StoreError> {
     let mut pause = PAUSE_MIN;
     loop {
-        let Some(opened) = stop.run_until_cancelled(try_open(store, migrate, tenant)).await else {
+        let Some(opened) = stop.run_until_cancelled(try_open(ledger, migrate, tenant)).await else {
             return Ok(None);
         };
         match opened {
@@ -43,10 +43,10 @@ pub(crate) async fn open_account(
     }
 }
 
-async fn try_open(store: &PostgresStore, migrate: bool, tenant: &str) -> Result<AccountId, StoreError> {
-    match store.check_schema().await {
+async fn try_open(ledger: &Ledger, migrate: bool, tenant: &str) -> Result<AccountId, StoreError> {
+    match ledger.check_schema().await {
         Err(StoreError::Schema { found, .. }) if migrate => {
-            let migrated = store.migrate().await?;
+            let migrated = ledger.migrate().await?;
             // Another process that started beside this one may have done it.
             if !migrated.applied.is_empty() {
                 info!("brought the ledger's schema from version {found} to {}", migrated.version);
@@ -60,5 +60,5 @@ async fn try_open(store: &PostgresStore, migrate: bool, tenant: &str) -> Result<
             checked?;
         }
     }
-    store.open_account(PLATFORM, tenant).await
+    ledger.store().open_account(PLATFORM, tenant).await
 }

@@ -1,13 +1,15 @@
 //! Puts the parts of a process together, and runs them until it is told to stop.
 //!
 //! A ledger that is down at start is waited for; Redis and the platform are not needed to start, but a Redis that is there
-//! and set wrongly is refused. Once running, a part that ends, for whatever reason, stops the others, and the process ends
-//! with a failure unless it was told to.
+//! and set wrongly is refused. Without servers the ledger is in a folder, which one process holds. Once running, a part
+//! that ends, for whatever reason, stops the others, and the process ends with a failure unless it was told to.
 
+pub(crate) mod folder;
 mod ledger;
 pub(crate) mod parts;
 mod redis;
 mod signals;
+pub(crate) mod storage;
 mod wakes;
 
 use std::{
@@ -18,17 +20,21 @@ use std::{
 use metrics_exporter_prometheus::PrometheusHandle;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sebastian_core::AccountId;
-use sebastian_courier::{Courier, CourierSettings, Guard, Queue};
+use sebastian_courier::{Courier, CourierSettings, Guard};
 use sebastian_ingest::{Account, AdminToken, Check, Ingest, Listeners, Ops, Settings};
 use sebastian_platform::qiscus::Qiscus;
-use sebastian_roster::{Doorbell, RedisDoorbell, RedisRosterCache, RedisServer, WakeUps};
-use sebastian_store::{Keep, PostgresStore};
+use sebastian_roster::{Doorbell, RosterCache, WakeUps};
+use sebastian_store::{Keep, Outbox, Store};
 use sebastian_worker::{Worker, WorkerSettings};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 use ulid::Ulid;
 
-use self::parts::Parts;
+use self::{
+    folder::Held,
+    parts::Parts,
+    storage::{Opened, Shared},
+};
 use crate::{cli::Process, config::Config, failure::Failure, telemetry};
 
 /// The platform's word for itself, in the ledger too.
@@ -36,15 +42,28 @@ pub(crate) const PLATFORM: &str = "qiscus";
 
 /// Runs `process` until a signal, or until a part of it fails.
 pub(crate) async fn run(mut config: Config, process: Process) -> Result<(), Failure> {
-    let parts = Parts::new(&config)?;
+    let Parts { storage, qiscus, app_id } = Parts::new(&config, process)?;
     let admin_tokens = parts::take_admin_tokens(&mut config)?;
     let stop = signals::stop_on_signal().map_err(Failure::Signals)?;
     let metrics = telemetry::start_metrics()?;
     raise_open_files();
-    redis::check_memory(&parts.redis, &stop).await?;
-    let opening = ledger::open_account(&parts.store, config.db.migrate, &parts.app_id, &stop);
+    let Opened { ledger, shared, held } = storage.serve(&config, &stop).await?;
+    let opening = ledger::open_account(&ledger, config.db.migrate, &app_id, &stop);
     let Some(account) = opening.await? else { return Ok(()) };
-    let desk = Desk::new(config, parts, admin_tokens, account, metrics, stop);
+    let desk = Desk {
+        store: ledger.store(),
+        outbox: ledger.outbox(),
+        cache: shared.cache(),
+        platform: Arc::new(qiscus),
+        _held: held,
+        config,
+        admin_tokens,
+        app_id,
+        account,
+        shared,
+        metrics,
+        stop,
+    };
     match process {
         Process::Webhook => desk.run_webhook().await,
         Process::Worker => desk.run_worker().await,
@@ -66,37 +85,24 @@ struct Desk {
     admin_tokens: Vec<AdminToken>,
     app_id: String,
     account: AccountId,
-    store: Arc<PostgresStore>,
-    redis: RedisServer,
-    cache: Arc<RedisRosterCache>,
+    store: Arc<dyn Store>,
+    outbox: Arc<dyn Outbox>,
+    shared: Shared,
+    cache: Arc<dyn RosterCache>,
     platform: Arc<Qiscus>,
     metrics: PrometheusHandle,
     stop: CancellationToken,
+    _held: Option<Held>,
 }
 
 impl Desk {
-    fn new(
-        config: Config,
-        parts: Parts,
-        admin_tokens: Vec<AdminToken>,
-        account: AccountId,
-        metrics: PrometheusHandle,
-        stop: CancellationToken,
-    ) -> Self {
-        let Parts { store, redis, qiscus, app_id } = parts;
-        let cache = Arc::new(RedisRosterCache::new(&redis));
-        let (store, platform) = (Arc::new(store), Arc::new(qiscus));
-        Self { config, admin_tokens, app_id, account, store, redis, cache, platform, metrics, stop }
-    }
-
     async fn run_webhook(&self) -> Result<(), Failure> {
-        let doorbell = Arc::new(RedisDoorbell::new(&self.redis));
-        self.part("webhook server", self.take_webhooks(doorbell, vec![])).await
+        self.part("webhook server", self.take_webhooks(self.shared.doorbell(), vec![])).await
     }
 
     async fn run_worker(&self) -> Result<(), Failure> {
-        let wakes = wakes::listen(&self.config, self.account, &self.redis, &self.stop);
-        let ops = self.ops(wakes::checks(&self.config, &wakes));
+        let wakes = self.shared.wakes(&self.config, self.account, &self.stop);
+        let ops = self.ops(wakes::checks(&self.config, &self.shared, &wakes));
         let listener = bind(self.config.worker.listen)?;
         let serving = async {
             let served = sebastian_ingest::serve_ops(listener, ops, self.stop.clone()).await;
@@ -112,8 +118,9 @@ impl Desk {
 
     /// One listener is enough for both, and this worker's own bell reaches it without Redis.
     async fn run_all(&self) -> Result<(), Failure> {
-        let wakes = wakes::listen(&self.config, self.account, &self.redis, &self.stop);
-        let serving = self.take_webhooks(Arc::new(wakes.bell()), wakes::checks(&self.config, &wakes));
+        let wakes = self.shared.wakes(&self.config, self.account, &self.stop);
+        let serving =
+            self.take_webhooks(Arc::new(wakes.bell()), wakes::checks(&self.config, &self.shared, &wakes));
         let (served, worked, delivered) = tokio::join!(
             self.part("webhook server", serving),
             self.part("worker", self.work(wakes)),
@@ -146,7 +153,7 @@ impl Desk {
         let ingest = Ingest {
             account,
             store: self.store.clone(),
-            outbox: self.store.clone(),
+            outbox: self.outbox.clone(),
             guard: Guard::new(self.config.events.allow_private),
             doorbell,
             roster: self.cache.clone(),
@@ -176,7 +183,7 @@ impl Desk {
             policy: policy.clone(),
             timing: *timing,
             settings: WorkerSettings {
-                name: format!("worker-{}", Ulid::new()),
+                name: self.worker_name(),
                 max_inflight: worker.max_inflight,
                 batch_limit: worker.batch_limit,
                 sweep: worker.sweep,
@@ -190,17 +197,22 @@ impl Desk {
         Ok(worker.run(self.stop.clone()).await?)
     }
 
+    /// Where one process serves it is the same at every start: what its predecessor led, it leads at once.
+    fn worker_name(&self) -> String {
+        if self.shared.has_server() { format!("worker-{}", Ulid::new()) } else { "worker-1".to_owned() }
+    }
+
     /// Brings events to whoever subscribed to them.
     async fn deliver(&self) -> Result<(), Failure> {
         let Config { db, worker, events, policy, .. } = &self.config;
         sebastian_courier::metrics::describe();
         let courier = Courier {
             account: self.account,
-            outbox: self.store.clone(),
+            outbox: self.outbox.clone(),
             store: self.store.clone(),
             cache: self.cache.clone(),
             policy: policy.clone(),
-            queue: Queue::Redis(self.redis.clone()),
+            queue: self.shared.queue(),
             settings: CourierSettings {
                 name: format!("courier-{}", Ulid::new()),
                 guard: Guard::new(events.allow_private),
@@ -216,7 +228,9 @@ impl Desk {
 
     fn ops(&self, mut checks: Vec<Check>) -> Ops {
         checks.push(Check::ledger("ledger", self.store.clone()));
-        checks.push(Check::roster_cache("roster_cache", self.cache.clone()));
+        if self.shared.has_server() {
+            checks.push(Check::roster_cache("roster_cache", self.cache.clone()));
+        }
         let metrics = self.metrics.clone();
         Ops { checks, metrics: Arc::new(move || metrics.render()) }
     }

@@ -6,50 +6,88 @@ use sebastian_roster::RedisServer;
 use sebastian_store::PostgresStore;
 use secrecy::ExposeSecret;
 
-use crate::config::{Config, Problem, Problems};
+use super::{
+    folder::DataFolder,
+    storage::{Servers, Storage},
+};
+use crate::{
+    cli::Process,
+    config::{Config, Problem, Problems},
+};
 
 /// Before every key of ours in Redis.
 const REDIS_PREFIX: &str = "sebastian";
 
+const DB: &str = "db.connection_string";
+const REDIS: &str = "redis.url";
+
 /// What every process is made of.
 pub(crate) struct Parts {
-    pub store: PostgresStore,
-    pub redis: RedisServer,
+    pub storage: Storage,
     pub qiscus: Qiscus,
     pub app_id: String,
 }
 
 impl Parts {
-    /// Fails with everything that is missing or unusable at once.
-    pub fn new(config: &Config) -> Result<Self, Problems> {
-        let (store, redis, qiscus) = (store(config), redis(config), qiscus(config));
-        match (store, redis, qiscus) {
-            (Ok(store), Ok(redis), Ok((app_id, qiscus))) => Ok(Self { store, redis, qiscus, app_id }),
-            (store, redis, qiscus) => {
-                let problems = [store.err(), redis.err()].into_iter().flatten();
+    /// What `process` is made of. Fails with everything that is missing or unusable at once.
+    pub fn new(config: &Config, process: Process) -> Result<Self, Problems> {
+        match (storage(config, Some(process)), qiscus(config)) {
+            (Ok(storage), Ok((app_id, qiscus))) => Ok(Self { storage, qiscus, app_id }),
+            (storage, qiscus) => {
+                let problems = storage.err().into_iter().flatten();
                 Err(problems.chain(qiscus.err().into_iter().flatten()).collect())
             }
         }
     }
 }
 
-/// The ledger.
-pub(crate) fn store(config: &Config) -> Result<PostgresStore, Problem> {
-    const KEY: &str = "db.connection_string";
-    let connection_string = config.db.connection_string.as_ref().ok_or_else(|| Problem::missing(KEY))?;
+/// Where the ledger is, for `process` or, without one, for a command by hand: on servers when both are set, in a folder
+/// when neither is. Half of the servers is refused, and so is a folder for a process that is one of several.
+pub(crate) fn storage(config: &Config, process: Option<Process>) -> Result<Storage, Problems> {
+    let half = |missing: &str, set: &str| {
+        let variable = crate::config::variable(missing);
+        Problem::new(format!(
+            "`{missing}` is not set, and `{set}` is: write it in the config file, or set {variable}; or leave both out, \
+             and `-e all` keeps its ledger in a folder"
+        ))
+    };
+    match (&config.db.connection_string, &config.redis_url, process) {
+        (Some(_), Some(_), _) => match (postgres(config), redis(config)) {
+            (Ok(store), Ok(redis)) => Ok(Storage::Servers(Box::new(Servers { store, redis }))),
+            (store, redis) => Err([store.err(), redis.err()].into_iter().flatten().collect()),
+        },
+        (Some(_), None, _) => Err(half(REDIS, DB).into()),
+        (None, Some(_), _) => Err(half(DB, REDIS).into()),
+        (None, None, Some(process @ (Process::Webhook | Process::Worker))) => {
+            let (db, redis) = (crate::config::variable(DB), crate::config::variable(REDIS));
+            let process = process.as_str();
+            Err(Problem::new(format!(
+                "`-e {process}` shares PostgreSQL and Redis with other processes, and neither is set: set `{DB}` ({db}) and \
+                 `{REDIS}` ({redis}), or run `sebastian -e all`, which needs no servers"
+            ))
+            .into())
+        }
+        (None, None, Some(Process::All) | None) => {
+            Ok(Storage::Folder(DataFolder::of(config.data.as_deref())?))
+        }
+    }
+}
+
+/// The ledger on its server.
+pub(crate) fn postgres(config: &Config) -> Result<PostgresStore, Problem> {
+    let connection_string = config.db.connection_string.as_ref().ok_or_else(|| Problem::missing(DB))?;
     let pool_size = usize::try_from(config.db.pool_size).unwrap_or(usize::MAX);
     // The reason might quote the password.
     PostgresStore::new(connection_string.expose_secret(), pool_size, config.timing)
         .map(|store| store.governed_by(config.policy.clone()))
-        .map_err(|_| Problem::new(format!("`{KEY}` must be a postgres:// URL or `host=… user=… dbname=…`")))
+        .map_err(|_| Problem::new(format!("`{DB}` must be a postgres:// URL or `host=… user=… dbname=…`")))
 }
 
 /// Where rosters are shared and wake-ups rung.
 pub(crate) fn redis(config: &Config) -> Result<RedisServer, Problem> {
-    const KEY: &str = "redis.url";
-    let url = config.redis_url.as_ref().ok_or_else(|| Problem::missing(KEY))?;
+    let url = config.redis_url.as_ref().ok_or_else(|| Problem::missing(REDIS))?;
     RedisServer::parse(url.expose_secret(), REDIS_PREFIX)
-        .map_err(|_| Problem::new(format!("`{KEY}` must be host:port, a redis:// URL or a unix:// path")))
+        .map_err(|_| Problem::new(format!("`{REDIS}` must be host:port, a redis:// URL or a unix:// path")))
 }
 
 /// The app's id and its client.

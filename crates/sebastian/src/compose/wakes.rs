@@ -2,30 +2,18 @@
 
 use std::time::Duration;
 
-use sebastian_core::AccountId;
 use sebastian_ingest::Check;
-use sebastian_roster::{RedisServer, WakeUps, WakeUpsConfig};
-use tokio_util::sync::CancellationToken;
+use sebastian_roster::WakeUps;
 
+use super::storage::Shared;
 use crate::config::Config;
 
 /// A run takes as long as the ledger's slowest answer; a worker that took no wake-up for this long beyond a sweep hangs.
 const RUN_MAX: Duration = Duration::from_secs(30);
 
-/// The doorbell on Redis, this process's own bell and the sweep. Must be called within a tokio runtime.
-pub(super) fn listen(
-    config: &Config,
-    account: AccountId,
-    redis: &RedisServer,
-    stop: &CancellationToken,
-) -> WakeUps {
-    let config = WakeUpsConfig { accounts: vec![account], sweep: config.worker.sweep, stop: stop.clone() };
-    WakeUps::redis(config, redis)
-}
-
-/// Whether wake-ups are taken, without which nothing is assigned, and whether Redis brings any, without which the
-/// sweep finds the work.
-pub(super) fn checks(config: &Config, wakes: &WakeUps) -> Vec<Check> {
+/// Whether wake-ups are taken, without which nothing is assigned, and whether Redis, if there is one, brings any, without
+/// which the sweep finds the work.
+pub(super) fn checks(config: &Config, shared: &Shared, wakes: &WakeUps) -> Vec<Check> {
     let (taken, heard) = (wakes.health(), wakes.health());
     let age_max = config.worker.sweep + RUN_MAX;
     let worker = Check::required("worker", move || {
@@ -42,5 +30,5 @@ pub(super) fn checks(config: &Config, wakes: &WakeUps) -> Vec<Check> {
         let is_heard = heard.redis_ok();
         async move { if is_heard { Ok("ok".into()) } else { Err("unreachable".into()) } }
     });
-    vec![worker, doorbell]
+    if shared.has_server() { vec![worker, doorbell] } else { vec![worker] }
 }

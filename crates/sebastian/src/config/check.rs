@@ -146,7 +146,7 @@ fn fits_in_a_url(secret: &SecretString) -> bool {
 }
 
 /// An http or https URL of a host, without user, query or fragment; trailing slashes are dropped.
-pub(super) fn http_url(text: &str) -> Option<String> {
+pub(crate) fn http_url(text: &str) -> Option<String> {
     let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"))?;
     let is_plain = |c: char| c.is_ascii_graphic() && !"@?#\\".contains(c);
     let has_host = !rest.starts_with(['/', ':']) && !rest.is_empty();
@@ -154,7 +154,7 @@ pub(super) fn http_url(text: &str) -> Option<String> {
 }
 
 /// Whether an http URL leads off this machine.
-fn goes_in_clear(url: &str) -> bool {
+pub(crate) fn goes_in_clear(url: &str) -> bool {
     let Some(rest) = url.strip_prefix("http://") else { return false };
     !["localhost", "127.", "[::1]"].iter().any(|here| rest.starts_with(here))
 }

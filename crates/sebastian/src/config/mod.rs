@@ -21,10 +21,15 @@ use std::{
 use sebastian_core::{InboxId, Policy, Timing};
 use secrecy::SecretString;
 
+pub(crate) use self::source::variable;
 pub use self::{
     admin::{Admin, Token},
     problem::{Origin, Problem, Problems},
     reader::Shown,
+};
+pub(crate) use self::{
+    check::{goes_in_clear, http_url},
+    reader::{HIDDEN, read_secret},
 };
 use self::{
     reader::{Findings, Reader},
@@ -47,6 +52,8 @@ pub struct Config {
     pub db: Db,
     /// Where Redis is, as `host:port` or a URL; may hold a password.
     pub redis_url: Option<SecretString>,
+    /// The data folder, where `--data` or the environment names one. No key of the file: the file may lie in the folder.
+    pub data: Option<PathBuf>,
     /// The platform.
     pub qiscus: Qiscus,
     /// The worker.
@@ -242,6 +249,7 @@ impl Config {
             webhook,
             db,
             redis_url,
+            data: None,
             qiscus,
             worker: Worker { listen: worker_listen, max_inflight, batch_limit, sweep, grace, audit_interval },
             poll_interval,
@@ -313,7 +321,9 @@ impl Qiscus {
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-const HTTP_URL: &str = "a URL that starts with http:// or https://, without user, query or fragment";
+/// What a base URL must be; completes "it must be …".
+pub(crate) const HTTP_URL: &str =
+    "a URL that starts with http:// or https://, without user, query or fragment";
 const ADDRESS: &str = "an address such as 127.0.0.1:9464";
 
 const FORMATS: &[(&str, LogFormat)] = &[("pretty", LogFormat::Pretty), ("json", LogFormat::Json)];

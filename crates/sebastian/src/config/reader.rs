@@ -15,7 +15,7 @@ use super::{
 const SECRET_FILE_BYTES_MAX: u64 = 64 << 10;
 
 /// What stands for a secret wherever settings are shown.
-const HIDDEN: &str = "[hidden]";
+pub(crate) const HIDDEN: &str = "[hidden]";
 
 /// One setting in force, fit for showing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -268,7 +268,8 @@ fn own_text(key: &str, value: &Value) -> Result<String, String> {
     Ok(text)
 }
 
-pub(super) fn read_secret(path: &str) -> Result<SecretString, String> {
+/// The text of a file that holds one secret; one newline at its end is dropped. An error completes "the file …".
+pub(crate) fn read_secret(path: &str) -> Result<SecretString, String> {
     let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
     let mut text = String::new();
     let file = File::open(path).map_err(unreadable)?;

@@ -88,7 +88,7 @@ impl Layer {
 }
 
 /// The environment variable that sets `key`.
-pub(super) fn variable(key: &str) -> String {
+pub(crate) fn variable(key: &str) -> String {
     format!("{PREFIX}{}", key.replace('.', "__").to_uppercase())
 }
 

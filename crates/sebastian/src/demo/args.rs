@@ -11,10 +11,12 @@ Examples:
   sebastian demo --seed 7                 the same customers, breaks and moves as the last time with 7
   sebastian demo --plain | tee demo.txt   lines instead of the live view; so it is wherever there is no terminal
   sebastian demo --keep                   stays open afterwards and prints commands to try with curl
+  sebastian demo --memory                 the ledger in memory: nothing is written to disk
   RUST_LOG=info sebastian demo --plain    with what the worker says, on standard error
 
-Nothing is needed and nothing is touched: the platform is simulated, the ledger lives in memory, and every port is one
-of 127.0.0.1. Ends with code 0 only if every promise held and the desk came to rest; 1 if not; 130 when interrupted.";
+Nothing is needed and nothing is left behind: the platform is simulated, the ledger is a file in a temporary folder that
+goes with the demo, and every port is one of 127.0.0.1. Ends with code 0 only if every promise held and the desk came to
+rest; 1 if not; 130 when interrupted.";
 
 /// The play may not be shorter: an hour in less than this is lost in the latency of calls.
 const LENGTH_MIN: Duration = Duration::from_secs(1);
@@ -47,6 +49,10 @@ pub struct Demo {
     /// Stay open after the play until Ctrl-C, and print what to try with curl.
     #[arg(long)]
     pub keep: bool,
+
+    /// Keep the ledger in memory, not in a temporary folder.
+    #[arg(long)]
+    pub memory: bool,
 
     /// Lines instead of the live view.
     #[arg(long)]

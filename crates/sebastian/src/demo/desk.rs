@@ -17,7 +17,7 @@ use sebastian_platform::{
     simulated::{Answer, CountFault, Endpoint, Fault, FaultKind, Simulated, SimulatedConfig, Target},
 };
 use sebastian_roster::{InProcessRosterCache, WakeUps, WakeUpsConfig};
-use sebastian_store::{Counts, Keep, MemoryStore, Store};
+use sebastian_store::{Counts, Keep, Outbox, Store};
 use sebastian_worker::{Worker, WorkerSettings};
 use tokio::{
     sync::{Mutex, mpsc},
@@ -25,7 +25,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{pace::Pace, script::Script};
+use super::{home::Home, pace::Pace, script::Script};
 use crate::{config::Problem, failure::Failure, telemetry};
 
 const RESERVATION: Duration = Duration::from_secs(3);
@@ -55,7 +55,8 @@ const PARTS: usize = 2;
 /// Everything that runs.
 pub(crate) struct Desk {
     pub platform: Simulated,
-    pub store: Arc<MemoryStore>,
+    pub store: Arc<dyn Store>,
+    outbox: Arc<dyn Outbox>,
     pub account: AccountId,
     pub app_id: String,
     pub ingest_url: String,
@@ -64,6 +65,8 @@ pub(crate) struct Desk {
     stop: CancellationToken,
     parts: JoinSet<Result<(), Failure>>,
     failures: (mpsc::Sender<Failure>, Mutex<mpsc::Receiver<Failure>>),
+    /// Last, as the ledger is in it.
+    pub home: Home,
 }
 
 /// How far the platform's lists and counts stay behind, and for how long the worker therefore does not believe them.
@@ -118,12 +121,12 @@ impl Standing {
 
 impl Desk {
     /// Opens the desk of `script`. Must be called within a tokio runtime, once a process.
-    pub async fn open(script: &Script, lag: Lag) -> Result<Self, Failure> {
+    pub async fn open(script: &Script, lag: Lag, home: Home) -> Result<Self, Failure> {
         let metrics = telemetry::start_metrics()?;
         let tenant = tenant(script, lag);
         let platform = Simulated::start(tenant.clone())
             .map_err(|error| Failure::Server("simulated platform's", error))?;
-        let store = Arc::new(MemoryStore::new(lag.timing()));
+        let (store, outbox) = home.ledger(lag.timing()).await?;
         let account = store.open_account("qiscus", &tenant.app_id).await?;
         let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let cannot_listen = |source| Failure::Listen { address: any_port, source };
@@ -136,6 +139,7 @@ impl Desk {
         let mut desk = Self {
             platform,
             store,
+            outbox,
             account,
             app_id: tenant.app_id.clone(),
             ingest_url,
@@ -143,6 +147,7 @@ impl Desk {
             stop: stop.clone(),
             parts: JoinSet::new(),
             failures: (failed, Mutex::new(failures)),
+            home,
         };
         let client = Arc::new(desk.client(&tenant)?);
         let cache = Arc::new(InProcessRosterCache::default());
@@ -193,7 +198,7 @@ impl Desk {
         Ok(Ingest {
             account: Account { id: self.account, app_id: self.app_id.clone(), default_inbox: None },
             store: self.store.clone(),
-            outbox: self.store.clone(),
+            outbox: self.outbox.clone(),
             guard: Guard::new(false),
             doorbell,
             roster: cache,

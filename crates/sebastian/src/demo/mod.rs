@@ -1,13 +1,14 @@
 //! `sebastian demo`: a busy hour, played at speed on the real product with nothing installed.
 //!
 //! The platform is simulated and served over real HTTP; the ingest and the worker are those of the other commands, on
-//! the ledger in memory. A script written from a seed says who comes when and what goes wrong. At the end every
+//! the embedded ledger in a temporary folder, or with `--memory` on one in memory. A script written from a seed says who comes when and what goes wrong. At the end every
 //! promise is judged over the platform's own ledger, and the exit code tells the verdict.
 
 mod args;
 mod desk;
 mod dice;
 mod figures;
+mod home;
 mod keep;
 mod live;
 mod names;
@@ -34,6 +35,7 @@ pub use self::args::Demo;
 use self::{
     desk::{Desk, Lag},
     dice::Dice,
+    home::Home,
     live::Live,
     pace::Pace,
     plain::Plain,
@@ -61,10 +63,11 @@ pub(crate) async fn run(demo: &Demo) -> Result<ExitCode, Failure> {
     if !live {
         start_log();
     }
-    let interrupts = Interrupts::listen()?;
+    let home = Home::new(demo.memory)?;
+    let interrupts = Interrupts::listen(home.folder())?;
     let pace = Pace { length: demo.length };
     let lag = Lag::of(&script, pace);
-    let desk = Desk::open(&script, lag).await?;
+    let desk = Desk::open(&script, lag, home).await?;
     print(&summary::announcement(&script, demo));
 
     let play = Play::new(script.clone(), pace, &desk.platform);

@@ -57,6 +57,8 @@ pub(crate) struct Summary<'a> {
     pub findings: &'a [Finding],
     pub survived: Survived,
     pub most_waiting: usize,
+    /// What the ledger was, in words.
+    pub ledger: &'static str,
 }
 
 impl<'a> Summary<'a> {
@@ -75,6 +77,7 @@ impl<'a> Summary<'a> {
             findings,
             survived,
             most_waiting: figures::most_waiting(&evidence.applied),
+            ledger: desk.home.in_words(),
         }
     }
 
@@ -107,6 +110,7 @@ impl<'a> Summary<'a> {
                 .with(Look::Dim, format!("desk time: a minute there is {} here", millis(minute))),
             spread("Reaction", &reactions, millis)
                 .with(Look::Dim, "real time: from somebody free to assigned"),
+            row("Ledger").text(self.ledger),
         ]
     }
 

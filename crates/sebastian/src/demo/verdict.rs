@@ -12,7 +12,6 @@ use sebastian_core::{
     invariants::{self, Violation},
 };
 use sebastian_platform::simulated::{Applied, By, Change, State};
-use sebastian_store::Store;
 
 use super::{
     desk::{Desk, Lag, SWITCH_NOTICED_WITHIN, Standing},

@@ -1,8 +1,7 @@
 //! `sebastian agents`: who is there, what they hold, and what is said of them.
 
 use sebastian_core::{Agent, AgentLoad, NoRoster, Roster, Rulebook, Timestamp, rulebook::Leave};
-use sebastian_roster::RosterCache;
-use sebastian_store::{Facts, Store};
+use sebastian_store::Facts;
 use serde::Serialize;
 use serde_json::json;
 

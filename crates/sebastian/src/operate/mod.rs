@@ -9,9 +9,11 @@ mod policies;
 mod queue;
 mod table;
 
+use std::sync::Arc;
+
 use sebastian_ingest::{Account, Done, Operator};
-use sebastian_roster::{RedisDoorbell, RedisRosterCache};
-use sebastian_store::{PostgresStore, Store};
+use sebastian_roster::{Doorbell, RosterCache};
+use sebastian_store::Store;
 use serde_json::Value;
 
 pub use self::args::{Form, Parked, ParkedCommand, Pause, Policies, PoliciesCommand, Queue, Resume, What};
@@ -24,7 +26,7 @@ pub(crate) use self::{
     table::table,
 };
 use crate::{
-    compose::{PLATFORM, parts},
+    compose::{PLATFORM, parts, storage::Opened},
     config::{Config, Loaded, Problem},
     failure::Failure,
 };
@@ -35,30 +37,31 @@ const WHO_CHARS_MAX: usize = 64;
 /// The ledger, the roster cache and the doorbell that the settings name.
 pub(crate) struct Office<'a> {
     pub config: &'a Config,
-    pub store: PostgresStore,
-    pub cache: RedisRosterCache,
+    pub store: Arc<dyn Store>,
+    pub cache: Arc<dyn RosterCache>,
     pub account: Account,
-    doorbell: RedisDoorbell,
+    doorbell: Arc<dyn Doorbell>,
 }
 
 impl<'a> Office<'a> {
     /// Fails where a setting is missing or the ledger is not there or not at our schema.
     pub async fn open(loaded: &'a Loaded) -> Result<Self, Failure> {
         let config = &loaded.config;
-        let (store, redis) = (parts::store(config)?, parts::redis(config)?);
+        let storage = parts::storage(config, None)?;
         let app_id = config.qiscus.app_id.clone().ok_or_else(|| Problem::missing("qiscus.app_id"))?;
-        store.check_schema().await?;
+        let Opened { ledger, shared, .. } = storage.visit(config)?;
+        ledger.check_schema().await?;
+        let store = ledger.store();
         let id = store.open_account(PLATFORM, &app_id).await?;
         let account = Account { id, app_id, default_inbox: config.qiscus.inbox };
-        let (cache, doorbell) = (RedisRosterCache::new(&redis), RedisDoorbell::new(&redis));
-        Ok(Self { config, store, cache, account, doorbell })
+        Ok(Self { config, store, cache: shared.cache(), account, doorbell: shared.doorbell() })
     }
 
     fn operator(&self) -> Operator<'_> {
         Operator {
-            store: &self.store,
-            cache: &self.cache,
-            doorbell: &self.doorbell,
+            store: &*self.store,
+            cache: &*self.cache,
+            doorbell: &*self.doorbell,
             account: &self.account,
             policy: &self.config.policy,
             who: who(),

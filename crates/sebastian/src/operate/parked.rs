@@ -1,7 +1,7 @@
 //! `sebastian parked`: chats that sit out for a reason of their own, and a new try for them.
 
 use sebastian_core::{ParkReason, RoomId, State, Timestamp};
-use sebastian_store::{Listed, Selection, Store};
+use sebastian_store::{Listed, Selection};
 use serde::Serialize;
 use serde_json::{Value, json};
 

@@ -1,7 +1,6 @@
 //! `sebastian pause` and `sebastian resume`.
 
 use sebastian_core::rulebook::edit::Paused;
-use sebastian_store::Store;
 use serde_json::{Value, json};
 
 use super::{Form, Office, Pause, Resume, What, changed_json, in_force};

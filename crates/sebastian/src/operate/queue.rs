@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Write};
 
 use sebastian_core::{ConversationId, Park, Priority, QueueKey, State, Timestamp};
 use sebastian_ingest::Explained;
-use sebastian_store::{Counts, Listed, Selection, Store};
+use sebastian_store::{Counts, Listed, Selection};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -90,10 +90,9 @@ async fn line(
     now: Timestamp,
 ) -> Result<Option<Line>, Failure> {
     let Some(head) = listed.first() else { return Ok(None) };
-    let (store, room) = (&office.store, &head.conversation.room);
+    let (store, cache, room) = (&*office.store, &*office.cache, &head.conversation.room);
     let explained =
-        sebastian_ingest::explain(store, &office.cache, office.account.id, room, &office.config.policy)
-            .await?;
+        sebastian_ingest::explain(store, cache, office.account.id, room, &office.config.policy).await?;
     let Explained { explanation, .. } = explained;
     let rules = office.store.rulebook(office.account.id).await?;
     let team = key.team.and_then(|team| rules.teams.get(&team));

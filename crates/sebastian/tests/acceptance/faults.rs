@@ -34,7 +34,7 @@ async fn redis_restarted_empty_in_the_middle_of_a_burst_loses_and_doubles_nothin
     house.customers_write(&rooms(ROOMS)[..ROOMS / 2]).await;
     house.assigned(ROOMS / 8, PATIENCE).await;
 
-    house.redis.restart_empty().await;
+    house.redis().restart_empty().await;
     house.customers_write(&rooms(ROOMS)[ROOMS / 2..]).await;
 
     house.assigned(ROOMS, RECOVERY).await;

@@ -7,7 +7,6 @@ use std::{
 
 use sebastian_core::RoomId;
 use sebastian_platform::simulated::{Endpoint, Fault, Request, SimulatedConfig};
-use sebastian_store::Store;
 use sebastian_testkit::{Durability, Fault as Net, Postgres, eventually};
 use tokio::{task::JoinSet, time::MissedTickBehavior};
 use tokio_postgres::{Client, NoTls};

@@ -49,13 +49,13 @@ async fn rides_out(house: &House, broken: impl AsyncFnOnce(), mended: impl Async
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_frozen_in_the_middle_of_a_burst_delays_no_webhook_and_loses_no_chat() {
     let house = House::open(20, 20, 2).await;
-    rides_out(&house, async || house.redis.pause(), async || house.redis.resume()).await;
+    rides_out(&house, async || house.redis().pause(), async || house.redis().resume()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_gone_for_a_while_delays_no_webhook_and_loses_no_chat() {
     let house = House::open(20, 20, 2).await;
-    rides_out(&house, async || house.redis.kill9(), async || house.redis.restart().await).await;
+    rides_out(&house, async || house.redis().kill9(), async || house.redis().restart().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -63,7 +63,7 @@ async fn a_full_redis_refuses_no_webhook_loses_no_chat_and_is_counted() {
     let house = House::open(20, 20, 2).await;
     let limit = async |bytes: &str| {
         for command in ["CONFIG SET maxmemory-policy noeviction", &format!("CONFIG SET maxmemory {bytes}")] {
-            assert_eq!(house.redis.command(command), "+OK");
+            assert_eq!(house.redis().command(command), "+OK");
         }
     };
     rides_out(&house, async || limit("1").await, async || limit("0").await).await;
@@ -78,9 +78,9 @@ async fn every_key_turned_into_something_else_and_all_scripts_gone_loses_no_chat
     let spoil = "EVAL \"for _, key in ipairs(redis.call('KEYS', '*')) do redis.call('DEL', key) \
                  redis.call('LPUSH', key, 'spoilt') end return #redis.call('KEYS', '*')\" 0";
     let broken = async || {
-        let spoilt = house.redis.command(spoil);
+        let spoilt = house.redis().command(spoil);
         assert!(!matches!(&*spoilt, ":0" | ":1"), "{spoilt}: no doorbell or no roster was there");
-        assert_eq!(house.redis.command("SCRIPT FLUSH"), "+OK");
+        assert_eq!(house.redis().command("SCRIPT FLUSH"), "+OK");
     };
     rides_out(&house, broken, async || ()).await;
 }
@@ -88,7 +88,7 @@ async fn every_key_turned_into_something_else_and_all_scripts_gone_loses_no_chat
 /// Every process reaches Redis by a network that can be broken.
 async fn behind_a_proxy() -> (House, ChaosProxy) {
     let mut house = House::open(20, 20, 0).await;
-    let proxy = ChaosProxy::start(house.redis.address()).await;
+    let proxy = ChaosProxy::start(house.redis().address()).await;
     let url = format!("redis://{}", proxy.address());
     let settings = [("SEBASTIAN__REDIS__URL", &*url)];
     house.replace_ingest_with(&settings).await;
@@ -123,7 +123,7 @@ async fn answers_of_redis_cut_in_the_middle_delay_no_webhook_and_lose_no_chat() 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_promoted_though_it_was_behind_loses_and_doubles_nothing() {
     let (house, proxy) = behind_a_proxy().await;
-    let primary = house.redis.address();
+    let primary = house.redis().address();
     let replica = Redis::start_with(&["--replicaof", "127.0.0.1", &primary.port().to_string()]).await;
     let in_sync = async || replica.command("INFO replication").contains("master_link_status:up");
     eventually("the replica follows", PATIENCE, in_sync).await;
@@ -136,9 +136,9 @@ async fn a_replica_promoted_though_it_was_behind_loses_and_doubles_nothing() {
             let length = server.command(&format!("XLEN {STREAM}"));
             length.trim_start_matches(':').parse().unwrap_or(0)
         };
-        let is_behind = async || rings(&replica) < rings(&house.redis);
+        let is_behind = async || rings(&replica) < rings(house.redis());
         eventually("the replica is behind", PATIENCE, is_behind).await;
-        house.redis.kill9();
+        house.redis().kill9();
         proxy.lead_to(replica.address());
     };
     house.platform.set_fault(Fault::latency(Endpoint::Assign, Duration::from_millis(150)));

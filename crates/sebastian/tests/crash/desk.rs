@@ -1,10 +1,10 @@
 //! A desk whose processes are quick to give up and to take over, and what its two ledgers say.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use sebastian_core::{AccountId, AgentId, RoomId, State, Timestamp};
 use sebastian_platform::simulated::{By, Change, SimulatedConfig};
-use sebastian_store::{PostgresStore, Selection, Store};
+use sebastian_store::{Selection, Store};
 use sebastian_testkit::eventually;
 use tokio_postgres::NoTls;
 
@@ -26,7 +26,7 @@ impl std::fmt::Debug for Report {
 pub struct Desk {
     pub house: House,
     pub rooms: Vec<String>,
-    pub store: PostgresStore,
+    pub store: Arc<dyn Store>,
     pub account: AccountId,
 }
 
@@ -71,7 +71,7 @@ impl Desk {
 
     /// What both ledgers say now.
     pub async fn history(&self) -> History {
-        let (store, account, platform) = (&self.store, self.account, &self.house.platform);
+        let (store, account, platform) = (&*self.store, self.account, &self.house.platform);
         let counts = store.counts(account).await.unwrap();
         let listed = store.list(account, &Selection::Unresolved, LIST_MAX).await.unwrap().conversations;
         let waiting = listed.into_iter().map(|listed| listed.conversation);

@@ -8,7 +8,6 @@ use std::{
 use futures_util::{StreamExt, future::join, stream};
 use sebastian_core::RoomId;
 use sebastian_platform::simulated::{Endpoint, Fault, FaultKind};
-use sebastian_store::Store;
 use sebastian_testkit::eventually;
 use tokio_postgres::NoTls;
 
@@ -20,9 +19,13 @@ use crate::{
 /// Webhooks under way at once.
 const SENDERS: usize = 16;
 
-/// Customers write in `rooms`, and the ingest is killed when some were accepted. Returns the rooms whose webhook was
-/// accepted, and those whose was not.
-async fn write_and_kill_the_ingest(house: &House, rooms: &[String]) -> (Vec<String>, Vec<String>) {
+/// Customers write in `rooms`, and the ingest is killed as soon as `is_time`, which is told how many were accepted. Returns
+/// the rooms whose webhook was accepted, and those whose was not.
+pub async fn write_and_kill_the_ingest(
+    house: &House,
+    rooms: &[String],
+    is_time: impl Fn(usize) -> bool,
+) -> (Vec<String>, Vec<String>) {
     let accepted = AtomicUsize::new(0);
     let sending = stream::iter(rooms).map(|room| async {
         let is_accepted = is_accepted(&house.platform.customer_writes(room, WA).await);
@@ -30,8 +33,7 @@ async fn write_and_kill_the_ingest(house: &House, rooms: &[String]) -> (Vec<Stri
         (room.clone(), is_accepted)
     });
     let killing = async {
-        let enough = async || accepted.load(Ordering::SeqCst) >= rooms.len() / 4;
-        eventually("some were accepted", PATIENCE, enough).await;
+        eventually("it is time to kill", PATIENCE, async || is_time(accepted.load(Ordering::SeqCst))).await;
         house.ingest.kill9();
     };
     let (sent, ()) = join(sending.buffered(SENDERS).collect::<Vec<_>>(), killing).await;
@@ -52,7 +54,7 @@ async fn one_of_three_workers_killed_then_all_then_the_ingest_loses_and_doubles_
     house.assigned(150, RECOVERY).await;
     house.workers.drain(..).for_each(|worker| worker.kill9());
 
-    let (accepted, lost) = write_and_kill_the_ingest(&house, &all[400..]).await;
+    let (accepted, lost) = write_and_kill_the_ingest(&house, &all[400..], |accepted| accepted >= 50).await;
     assert!(!lost.is_empty(), "the ingest was killed too late");
     let (store, account) = house.ledger().await;
     let accepted: Vec<RoomId> = accepted.iter().map(|room| RoomId::parse(room).unwrap()).collect();

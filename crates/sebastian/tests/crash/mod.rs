@@ -6,7 +6,7 @@
 
 mod desk;
 mod history;
-mod kills;
+pub mod kills;
 #[cfg(feature = "crash-points")]
 mod points;
 mod zombies;

@@ -12,12 +12,13 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use sebastian_platform::simulated::{Answer, Endpoint, Fault, FaultKind, Request};
+use sebastian_core::{EventKind, Hints, NewEvent, RoomId, Source};
+use sebastian_platform::simulated::{Answer, Endpoint, Fault, FaultKind, Request, SimulatedConfig};
 use sebastian_testkit::Child;
 use serde_json::json;
 
 use super::desk::Desk;
-use crate::acceptance::house::{PATIENCE, ours};
+use crate::acceptance::house::{House, PATIENCE, QUICK, WA, ours, rooms};
 
 /// Three agents with room for three each, and more customers than that.
 const AGENTS: u32 = 3;
@@ -33,6 +34,13 @@ const LATE: Duration = Duration::from_millis(600);
 /// Within the time a call has: while the first are answered, others are under way.
 const SLOW: FaultKind =
     FaultKind::Latency { min: Duration::from_millis(20), max: Duration::from_millis(200) };
+
+/// What the desk stands on.
+#[derive(Debug, Clone, Copy)]
+enum Ground {
+    Servers,
+    Folder,
+}
 
 /// What the platform makes of the calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,8 +117,27 @@ async fn died(worker: &Child, point: &str) {
     assert!(worker.output().contains(&format!("crash point {name} reached")), "{}", worker.output());
 }
 
-async fn survives(point: &'static str, outcome: Outcome) {
-    let mut desk = Desk::open(AGENTS, CAPACITY, ROOMS).await;
+/// A desk in a folder, with no process at all: its customers stand in the ledger as if their webhooks had been taken.
+async fn in_a_folder() -> Desk {
+    let house = House::embedded(SimulatedConfig::desk(AGENTS), CAPACITY, QUICK, &[]).await;
+    house.kill_ingest().await;
+    let rooms = rooms(ROOMS);
+    let (store, account) = house.ledger().await;
+    for room in &rooms {
+        // Nobody is there to take the webhook.
+        let _refused = house.platform.customer_writes(room, WA).await;
+        let kind = EventKind::Allocate { inbox: Some(WA), latest_service: None, hints: Hints::default() };
+        let event = NewEvent { room: RoomId::parse(room).unwrap(), kind, source: Source::Webhook };
+        store.accept(account, &[event]).await.unwrap();
+    }
+    Desk { house, rooms, store, account }
+}
+
+async fn survives(ground: Ground, point: &'static str, outcome: Outcome) {
+    let mut desk = match ground {
+        Ground::Servers => Desk::open(AGENTS, CAPACITY, ROOMS).await,
+        Ground::Folder => in_a_folder().await,
+    };
     for fault in faults(point, outcome) {
         desk.house.platform.set_fault(fault);
     }
@@ -129,9 +156,9 @@ async fn survives(point: &'static str, outcome: Outcome) {
     assert_eq!(desk.house.platform.requests().iter().any(struck), outcome != Outcome::Applied, "{point}");
 }
 
-async fn survives_whatever_the_outcome(point: &'static str) {
+async fn survives_whatever_the_outcome(ground: Ground, point: &'static str) {
     let outcomes = [Outcome::Applied, Outcome::Refused, Outcome::Unknown];
-    join_all(outcomes.map(|outcome| survives(point, outcome))).await;
+    join_all(outcomes.map(|outcome| survives(ground, point, outcome))).await;
 }
 
 macro_rules! a_worker_that_dies {
@@ -139,9 +166,19 @@ macro_rules! a_worker_that_dies {
         $(
             #[tokio::test(flavor = "multi_thread")]
             async fn $when() {
-                survives_whatever_the_outcome($point).await;
+                survives_whatever_the_outcome(Ground::Servers, $point).await;
             }
         )*
+
+        /// The process that dies takes webhooks too, and its ledger is in a folder.
+        mod in_a_folder {
+            $(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $when() {
+                    super::survives_whatever_the_outcome(super::Ground::Folder, $point).await;
+                }
+            )*
+        }
     };
 }
 
