@@ -7,6 +7,7 @@
 pub mod adopt;
 mod beside;
 mod candidates;
+mod chain;
 pub mod conversation;
 pub mod decide;
 pub mod event;
@@ -29,6 +30,7 @@ mod update;
 pub mod window;
 
 pub use adopt::{Adopted, Listing};
+pub use chain::chain;
 pub use conversation::{
     Closed, Conversation, Label, Origin, Park, ParkReason, Priority, State, Status, Traits, Turn,
 };

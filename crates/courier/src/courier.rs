@@ -9,7 +9,7 @@ use std::{
 
 use futures_util::{StreamExt, stream};
 use metrics::{counter, histogram};
-use sebastian_core::{AccountId, Policy, Timestamp};
+use sebastian_core::{AccountId, Policy, Timestamp, chain};
 use sebastian_roster::RosterCache;
 use sebastian_store::{
     Claimed, DisabledReason, Fate, Letter, Outbox, Store, StoreError, Subscription, SubscriptionId,
@@ -323,17 +323,6 @@ fn jittered(wait: Duration, letter: &Letter) -> Duration {
     (&letter.claim.letter, letter.claim.attempt).hash(&mut hasher);
     let part = u32::try_from(hasher.finish() % 1_000).unwrap_or(0);
     wait + wait / 5 * part / 1_000
-}
-
-/// An error with its causes.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        text = format!("{text}: {source}");
-        cause = source.source();
-    }
-    text
 }
 
 #[cfg(test)]

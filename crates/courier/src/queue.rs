@@ -28,13 +28,13 @@ use apalis_core::{
 };
 use apalis_redis::{Config, RedisStorage};
 use redis::aio::ConnectionManager;
-use sebastian_core::AccountId;
+use sebastian_core::{AccountId, chain};
 use sebastian_roster::RedisServer;
 use sebastian_store::SubscriptionId;
 use tokio::time::{Interval, MissedTickBehavior};
 use tracing::debug;
 
-use crate::courier::{Office, chain};
+use crate::courier::Office;
 
 /// How often the queue is looked at.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);

@@ -5,13 +5,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use sebastian_core::{Attendance, Policy, Roster, notice};
+use sebastian_core::{Attendance, Policy, Roster, chain, notice};
 use sebastian_roster::RosterCache;
 use sebastian_store::{Store, StoreError, outbox::PENDING_MAX};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use crate::courier::{CourierSettings, Office, chain};
+use crate::courier::{CourierSettings, Office};
 
 /// Looks in the span of the lease: some may fail.
 const LOOKS: u32 = 5;

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sebastian_core::{AccountId, EventKind, NewEvent};
+use sebastian_core::{AccountId, EventKind, NewEvent, chain};
 use sebastian_roster::WakeReason;
 use sebastian_store::Store;
 use tokio::{
@@ -19,12 +19,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-use crate::{
-    bell::Bell,
-    metrics,
-    outage::{Outage, chain},
-    runtime::MainRuntime,
-};
+use crate::{bell::Bell, metrics, outage::Outage, runtime::MainRuntime};
 
 /// Events that may wait for a commit: a fifth of a second at 20,000/s and under 2 MB. A longer queue would only
 /// answer later what should be refused now.

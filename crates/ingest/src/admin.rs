@@ -10,7 +10,7 @@ use actix_web::{
     },
     web::{self, Data, ServiceConfig},
 };
-use sebastian_core::Policy;
+use sebastian_core::{Policy, chain};
 use sebastian_courier::Guard;
 use sebastian_platform::Platform;
 use sebastian_roster::{Doorbell, RosterCache};
@@ -21,7 +21,6 @@ use tracing::{info, warn};
 use crate::{
     Account, AdminToken, MainRuntime, SetWebhookError, Targets, answer,
     gate::{self, AdminRefused},
-    outage::chain,
     set_webhooks,
 };
 

@@ -8,7 +8,9 @@ use actix_web::{
     web::{self, Data, ServiceConfig},
 };
 use schemars::JsonSchema;
-use sebastian_core::{AccountId, Agent, AgentId, AgentLoad, InboxId, Presence, Role, Roster, Rulebook};
+use sebastian_core::{
+    AccountId, Agent, AgentId, AgentLoad, InboxId, Presence, Role, Roster, Rulebook, chain,
+};
 use sebastian_roster::{CacheError, RosterCache};
 use sebastian_store::{Store, StoreError};
 use serde::Serialize;
@@ -17,7 +19,6 @@ use std::collections::BTreeMap;
 use crate::{
     admin::{Admin, refuse_stranger},
     answer,
-    outage::chain,
 };
 
 /// A page of agents. Holds no secret, no address and no telephone number.

@@ -2,16 +2,12 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use sebastian_core::AccountId;
+use sebastian_core::{AccountId, chain};
 use sebastian_roster::{Doorbell, WakeReason, WakeUp};
 use tokio::{sync::mpsc, task::JoinHandle};
 use tracing::{debug, info, warn};
 
-use crate::{
-    metrics,
-    outage::{Outage, chain},
-    runtime::MainRuntime,
-};
+use crate::{metrics, outage::Outage, runtime::MainRuntime};
 
 /// One ring of each reason may wait while another is under way. A ring that finds both places taken is not needed:
 /// those that wait have not begun, so they come after the commit it speaks of.

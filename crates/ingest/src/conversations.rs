@@ -10,7 +10,7 @@ use actix_web::{
 use schemars::JsonSchema;
 use sebastian_core::{
     AgentId, Closed, ConversationId, Explanation, InboxId, Origin, Park, ParkReason, Policy, Priority,
-    RoomId, Seq, State, Status, TeamId, Timestamp,
+    RoomId, Seq, State, Status, TeamId, Timestamp, chain,
 };
 use sebastian_store::{Listed, Selection};
 use serde::Serialize;
@@ -20,7 +20,6 @@ use crate::{
     admin::Admin,
     answer,
     explain::{Explained, NotExplained, explain},
-    outage::chain,
 };
 
 /// Conversations on a page unless asked otherwise.

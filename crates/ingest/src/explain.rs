@@ -4,13 +4,11 @@
 use std::sync::Arc;
 
 use sebastian_core::{
-    AccountId, Case, Explanation, NoRoster, Past, Policy, RoomId, Roster, State, Timestamp,
+    AccountId, Case, Explanation, NoRoster, Past, Policy, RoomId, Roster, State, Timestamp, chain,
 };
 use sebastian_roster::RosterCache;
 use sebastian_store::{Facts, Listed, Page, Pause, PauseReason, Recorded, Selection, Store, StoreError};
 use tracing::debug;
-
-use crate::outage::chain;
 
 /// A room's newest conversation, and why it stands where it stands.
 #[derive(Debug, Clone)]

@@ -1,9 +1,6 @@
 //! Logging a row of failures without a line for each.
 
-use std::{
-    error::Error,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 /// While a dependency stays away, one line in this time is enough to be noticed.
 const REMINDER: Duration = Duration::from_secs(60);
@@ -32,18 +29,6 @@ impl Outage {
         self.said_at.take()?;
         Some(std::mem::take(&mut self.failures))
     }
-}
-
-/// An error with everything below it, for one log line.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut below = error.source();
-    while let Some(error) = below {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        below = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

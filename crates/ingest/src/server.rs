@@ -14,7 +14,7 @@ use actix_web::{
     middleware::from_fn,
     web::{self, Data, ServiceConfig},
 };
-use sebastian_core::{AccountId, InboxId, Policy};
+use sebastian_core::{AccountId, InboxId, Policy, chain};
 use sebastian_courier::Guard;
 use sebastian_platform::Platform;
 use sebastian_roster::{Doorbell, RosterCache};
@@ -32,7 +32,6 @@ use crate::{
     bell::Bell,
     gate::WebhookGate,
     ops::{self, Pages},
-    outage::chain,
     request_id,
     webhooks::{self, Webhooks},
 };

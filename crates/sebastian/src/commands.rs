@@ -1,7 +1,5 @@
 //! The commands that run no process.
 
-use std::io::{self, Write};
-
 use sebastian_core::RoomId;
 use sebastian_ingest::set_webhooks;
 
@@ -16,6 +14,7 @@ use crate::{
     failure::Failure,
     ledgers::{self, Backup, Move, Restore},
     operate::{self, Form, Parked, Pause, Policies, Queue, Resume},
+    print,
 };
 
 /// Brings the ledger's schema up to date and prints what was done.
@@ -125,9 +124,4 @@ pub(crate) fn check_config(loaded: &Loaded, process: Option<Process>) -> Result<
         print(&format!("the ledger is embedded, in {}\n", folder.path().display()));
     }
     Ok(())
-}
-
-pub(crate) fn print(text: &str) {
-    // Whoever closed the pipe has read enough.
-    let _closed = io::stdout().write_all(text.as_bytes());
 }

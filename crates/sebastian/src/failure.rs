@@ -1,6 +1,6 @@
 //! Why the program ends without having done what it was asked, and with which exit code.
 
-use std::{error::Error, io, net::SocketAddr};
+use std::{io, net::SocketAddr};
 
 use metrics_exporter_prometheus::BuildError;
 use sebastian_core::NoRoster;
@@ -144,10 +144,4 @@ impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
         Self::Settings(problem.into())
     }
-}
-
-/// An error with everything below it, in one line.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let below = std::iter::successors(error.source(), |error| (**error).source());
-    below.fold(error.to_string(), |text, error| format!("{text}: {error}"))
 }

@@ -16,6 +16,7 @@ mod probe;
 mod simulate;
 pub mod telemetry;
 
+use sebastian_core::chain;
 use std::{
     io::{self, Write},
     process::ExitCode,
@@ -26,7 +27,7 @@ use tracing::{error, info, warn};
 use self::{
     cli::{Cli, Command, Process, Settings, Task},
     config::{Loaded, Origin},
-    failure::{Failure, chain},
+    failure::Failure,
 };
 
 /// Does what was asked for, and reports how it ended. Must be called within a tokio runtime.
@@ -111,6 +112,13 @@ fn introduce(process: Process, loaded: &Loaded) {
     for warning in &loaded.warnings {
         warn!("{warning}");
     }
+}
+
+/// Prints to standard output, at once.
+fn print(text: &str) {
+    // Whoever closed the pipe has read enough.
+    let mut out = io::stdout().lock();
+    let _closed = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 /// Tells a person what went wrong, one line each.

@@ -1,11 +1,9 @@
 //! The simulated platform alone, for trying the real processes by hand.
 
-use std::io::{self, Write};
-
 use clap::Args;
 use sebastian_platform::simulated::{Change, Simulated, SimulatedConfig};
 
-use crate::failure::Failure;
+use crate::{failure::Failure, print};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -71,9 +69,4 @@ fn words(change: &Change) -> String {
         Change::Removed { agent, .. } => format!("agent {agent} was taken out"),
         Change::Resolved { .. } => "resolved".to_owned(),
     }
-}
-
-fn print(text: &str) {
-    // Whoever closed the pipe has read enough.
-    let _closed = io::stdout().write_all(text.as_bytes());
 }

@@ -1,7 +1,7 @@
 //! The ledger: what was accepted, in which order, and what became of it.
 //!
 //! [`Store`] is the port. [`postgres`] is the ledger of a desk served by several processes, [`sqlite`] of one process
-//! without servers, [`memory`] the reference model that tests and the demo use; one conformance suite runs on all. The
+//! without servers, [`memory`] the reference model; one conformance suite runs on all. The
 //! rules themselves live in the core: a store loads rows, calls them under the account's lock, and writes what changed.
 
 pub mod backup;

@@ -1,13 +1,13 @@
 //! What every ledger works out around a decision: by what a queue is sorted, what is counted, what is recorded.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     time::Duration,
 };
 
 use sebastian_core::{
     Agent, AgentId, AgentLoad, Answers, Changes, Conversation, ConversationId, Decision, FairDistribution,
-    Head, InboxId, Order, Outcome, Policy, QueueKey, QueueRules, RateWindow, RoomId, Roster, Rulebook,
+    Head, InboxId, Order, Outcome, Park, Policy, QueueKey, QueueRules, RateWindow, RoomId, Roster, Rulebook,
     Snapshot, State, Timestamp, Turn, order, rulebook::PriorityBoost,
 };
 use serde::{Deserialize, Serialize};
@@ -100,6 +100,42 @@ impl Choice<'_> {
     pub fn turn(&self) -> Turn {
         Turn { inbox: self.head.inbox, team: self.head.traits.team, charge: self.turn_charge }
     }
+}
+
+/// What decisions ask a ledger to do, beside writing rotations.
+#[derive(Default)]
+pub(crate) struct Orders<'a> {
+    pub choices: Vec<Choice<'a>>,
+    pub park: Vec<(ConversationId, Park)>,
+    pub ask: Vec<RoomId>,
+}
+
+impl<'a> Orders<'a> {
+    pub fn of(snapshot: &'a Snapshot, decisions: &[Decision]) -> Self {
+        let heads: HashMap<ConversationId, &Head> =
+            snapshot.waiting.iter().map(|head| (head.conversation, head)).collect();
+        let mut orders = Self::default();
+        for decision in decisions {
+            let Some(head) = heads.get(&decision.conversation).copied() else { continue };
+            match decision.outcome {
+                Outcome::Reserve { agent, turn_charge, window } => {
+                    orders.choices.push(Choice { head, agent, turn_charge, window });
+                }
+                Outcome::Ask => orders.ask.push(head.room.clone()),
+                Outcome::Park(park) => orders.park.push((head.conversation, park)),
+                Outcome::Pass => {}
+            }
+        }
+        orders
+    }
+}
+
+/// Agents whom the platform credits with more than they hold here, or may: what explains its count has to be read.
+pub(crate) fn overcounted(roster: &Roster, loads: &BTreeMap<AgentId, AgentLoad>) -> Vec<i64> {
+    let open = |agent| loads.get(&agent).map_or(0, |load| load.open);
+    let unlisted = roster.agents.iter().filter(|agent| !agent.listed);
+    let over = unlisted.filter(|agent| agent.reported_load.is_none_or(|reported| reported > open(agent.id)));
+    over.map(|agent| agent.id.0).collect()
 }
 
 /// The windows of those who are given something, with what they are given.

@@ -1,6 +1,17 @@
-//! The words that rows use for the core's types, whatever the ledger.
+//! What rows call the core's types, and which columns hold them, whatever the ledger.
 
-use sebastian_core::{Closed, Origin, ParkReason, Source, State, Status};
+use sebastian_core::{Closed, Origin, Park, ParkReason, Source, State, Status, Timestamp};
+
+/// Columns of a conversation `c` joined with its queue `q`, as each ledger reads them.
+macro_rules! conversation_columns {
+    () => {
+        "c.id, c.room_id, q.inbox_id, q.team_id, c.traits, c.origin, c.position, c.rank, c.state, c.agent_id,
+         c.status, c.snoozed_until, c.slot_freed, c.attempt, c.deadline_at, c.assigned_at, c.closed_at, c.closed_how,
+         c.park_until, c.park_reason, c.opened_at, c.last_activity_at, c.service_id, c.opened_with, c.verify_at,
+         c.verify_seq, c.verify_from, c.refused, c.turn, c.replaces_agent, c.refusals, c.hops"
+    };
+}
+pub(crate) use conversation_columns;
 
 /// Both ways between the variants of a core type and their words.
 macro_rules! words {
@@ -44,12 +55,24 @@ words!(ParkReason: park_reason_word, park_reason {
     Snoozed = "snoozed",
 });
 
-pub(crate) fn state_word(state: &State) -> &'static str {
-    match state {
-        State::Waiting { .. } => "waiting",
-        State::Reserved { .. } => "reserved",
-        State::Closing { .. } => "closing",
-        State::Assigned { .. } => "assigned",
-        State::Resolved { .. } => "resolved",
+/// A state as columns have it, but for the agent.
+pub(crate) struct StateColumns {
+    pub name: &'static str,
+    pub deadline: Option<Timestamp>,
+    pub assigned_at: Option<Timestamp>,
+    pub closed: Option<(Timestamp, Closed)>,
+    pub park: Option<Park>,
+}
+
+impl StateColumns {
+    pub fn of(state: &State) -> Self {
+        let columns = |name| Self { name, deadline: None, assigned_at: None, closed: None, park: None };
+        match *state {
+            State::Waiting { park } => Self { park, ..columns("waiting") },
+            State::Reserved { deadline, .. } => Self { deadline: Some(deadline), ..columns("reserved") },
+            State::Closing { deadline, .. } => Self { deadline: Some(deadline), ..columns("closing") },
+            State::Assigned { at, .. } => Self { assigned_at: Some(at), ..columns("assigned") },
+            State::Resolved { at, how } => Self { closed: Some((at, how)), ..columns("resolved") },
+        }
     }
 }

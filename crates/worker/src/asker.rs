@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sebastian_core::{Agent, AgentId, Answers, Policy, QueueRules, RoomId, Roster, Strategy, Timing};
+use sebastian_core::{Agent, AgentId, Answers, Policy, QueueRules, RoomId, Roster, Strategy, Timing, chain};
 use sebastian_platform::PlatformError;
 use sebastian_roster::WakeReason;
 use sebastian_store::StoreError;
@@ -213,7 +213,7 @@ pub(crate) fn ask(desk: &Arc<Desk>, room: RoomId) {
         let answer = match question(&desk, &room).await {
             Ok(answer) => answer,
             Err(error) => {
-                debug!(room.id = %room, error = %trouble::chain(&error), "nobody told who may serve room {room}");
+                debug!(room.id = %room, error = %chain(&error), "nobody told who may serve room {room}");
                 if let Trouble::Platform(error) = error {
                     trouble::pause_if_needed(&desk, &error).await;
                 }

@@ -12,13 +12,13 @@ use std::{
 use metrics::counter;
 use sebastian_core::{
     AgentId, Answers, Conversation, FairDistribution, Head, Outcome, QueueKey, Rejection, RoomId, Snapshot,
-    State, Timestamp, decide,
+    State, Timestamp, chain, decide,
     invariants::{self, Taken, Violation},
 };
 use sebastian_store::{Recorded, Selection, StoreError};
 use tracing::{debug, error};
 
-use crate::{desk::Desk, metrics::INVARIANT_VIOLATIONS_TOTAL, trouble};
+use crate::{desk::Desk, metrics::INVARIANT_VIOLATIONS_TOTAL};
 
 /// Most conversations of a kind that are read: twice what 3,000 agents with room for three hold.
 const READ_MAX: u32 = 20_000;
@@ -47,7 +47,7 @@ pub(crate) async fn run(desk: Arc<Desk>) {
         }
         match look(&desk, &mut doubts).await {
             Ok(violations) => violations.iter().for_each(report),
-            Err(error) => debug!(error = %trouble::chain(&error), "the ledger could not be audited"),
+            Err(error) => debug!(error = %chain(&error), "the ledger could not be audited"),
         }
     }
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use metrics::histogram;
-use sebastian_core::{AccountId, Policy, Timing};
+use sebastian_core::{AccountId, Policy, Timing, chain};
 use sebastian_platform::{Platform, PlatformError};
 use sebastian_roster::{Doorbell, LocalBell, RosterCache, WakeReason, WakeUp};
 use sebastian_store::Store;
@@ -99,7 +99,7 @@ impl Desk {
     pub async fn ring(&self, reason: WakeReason) {
         let wake = WakeUp { account: self.account, reason, rung_at: SystemTime::now().into() };
         if let Err(error) = self.bell.ring(wake).await {
-            debug!(error = %trouble::chain(&error), "a wake-up was lost; the sweep serves it");
+            debug!(error = %chain(&error), "a wake-up was lost; the sweep serves it");
         }
     }
 

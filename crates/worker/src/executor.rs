@@ -10,7 +10,7 @@ use std::{
 };
 
 use metrics::{counter, histogram};
-use sebastian_core::{AgentId, Closed, Settled, Settlement, State, Timestamp, Verdict};
+use sebastian_core::{AgentId, Closed, Settled, Settlement, State, Timestamp, Verdict, chain};
 use sebastian_platform::{PlatformError, Refusal, RoomStatus};
 use sebastian_roster::WakeReason;
 use sebastian_store::{Reservation, crash_point};
@@ -20,7 +20,7 @@ use tracing::{Instrument, debug, info, info_span, warn};
 use crate::{
     desk::Desk,
     metrics::{ASSIGNMENTS_TOTAL, QUEUE_WAIT_SECONDS},
-    trouble::{self, chain, doubled, pause_if_needed, persist},
+    trouble::{self, doubled, pause_if_needed, persist},
 };
 
 /// First wait before the same call is repeated; doubles up to the next.

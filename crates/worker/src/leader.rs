@@ -2,11 +2,12 @@
 //!
 //! A loop of its own renews the lease, so that a slow poll does not lose it.
 
+use sebastian_core::chain;
 use std::{sync::Arc, time::Duration};
 
 use tracing::{info, warn};
 
-use crate::{desk::Desk, trouble};
+use crate::desk::Desk;
 
 /// Polls a leader may miss before another takes over.
 const MISSED_POLLS: u32 = 3;
@@ -44,7 +45,7 @@ async fn ask(desk: &Desk, span: Duration) {
         Ok(true) => Lead::Mine,
         Ok(false) => Lead::NotMine,
         Err(error) => {
-            warn!(error = %trouble::chain(&error), "the lead could not be asked for");
+            warn!(error = %chain(&error), "the lead could not be asked for");
             Lead::NotMine
         }
     };
@@ -63,7 +64,7 @@ pub(crate) async fn step_down(desk: &Desk) {
         return;
     }
     if let Err(error) = desk.store.release_lease(&lease_name(desk), &desk.settings.name).await {
-        warn!(error = %trouble::chain(&error), "the lead could not be given up; it runs out by itself");
+        warn!(error = %chain(&error), "the lead could not be given up; it runs out by itself");
     }
 }
 

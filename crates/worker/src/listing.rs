@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use metrics::counter;
-use sebastian_core::{AgentId, Closed, ConversationId, Listing, RoomId, Seen, Settled, Timestamp};
+use sebastian_core::{AgentId, Closed, ConversationId, Listing, RoomId, Seen, Settled, Timestamp, chain};
 use sebastian_platform::{PlatformError, RoomStatus};
 use sebastian_store::StoreError;
 use tracing::{info, warn};
 
-use crate::{desk::Desk, metrics::RECONCILED_TOTAL, trouble};
+use crate::{desk::Desk, metrics::RECONCILED_TOTAL};
 
 /// Lists the rooms `agent` serves and adopts them: how many there are, or `None` when the ledger could not take them.
 /// Rooms we hold for the agent and the list lacks are read back one by one; rooms we hold for somebody else move once
@@ -42,7 +42,7 @@ pub(crate) async fn list_and_adopt(desk: &Desk, agent: AgentId) -> Result<Option
 }
 
 fn not_adopted(error: &StoreError) -> Option<u32> {
-    warn!(error = %trouble::chain(error), "rooms could not be adopted; the next poll tries again");
+    warn!(error = %chain(error), "rooms could not be adopted; the next poll tries again");
     None
 }
 
@@ -64,7 +64,7 @@ async fn move_if_gone(desk: &Desk, room: &RoomId, from: AgentId, to: AgentId) ->
         }
         Ok(false) => {}
         Err(error) => {
-            warn!(error = %trouble::chain(&error), "a transfer could not be written; seen again next time")
+            warn!(error = %chain(&error), "a transfer could not be written; seen again next time")
         }
     }
     Ok(())
@@ -91,7 +91,7 @@ pub(crate) async fn read_back(
         }
         Ok(Settled::Applied | Settled::Stale) => {}
         Err(error) => {
-            warn!(error = %trouble::chain(&error), "a read-back could not be written; seen again next time")
+            warn!(error = %chain(&error), "a read-back could not be written; seen again next time")
         }
     }
     Ok(())

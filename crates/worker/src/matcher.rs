@@ -10,7 +10,7 @@ use std::{
 
 use apalis::prelude::Data;
 use metrics::{counter, histogram};
-use sebastian_core::{Timestamp, decide};
+use sebastian_core::{Timestamp, chain, decide};
 use sebastian_roster::{WakeReason, WakeUp};
 use sebastian_store::{Decide, Decided, Pause, StoreError, crash_point};
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
@@ -21,7 +21,6 @@ use crate::{
     desk::Desk,
     executor,
     metrics::{DECIDE_SECONDS, DOORBELL_LAG_SECONDS, EVENTS_FOLDED_TOTAL},
-    trouble,
 };
 
 /// How soon to look again when others held the account's lock.
@@ -52,7 +51,7 @@ pub(crate) async fn on_wake(wake: WakeUp, desk: Data<Arc<Desk>>) {
                 }
             }
             Err(error) => {
-                warn!(error = %trouble::chain(&error), "no decision could be made; the sweep tries again");
+                warn!(error = %chain(&error), "no decision could be made; the sweep tries again");
                 return;
             }
         }

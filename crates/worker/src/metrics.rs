@@ -6,10 +6,10 @@ use std::{
 };
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram, gauge};
-use sebastian_core::Timestamp;
+use sebastian_core::{Timestamp, chain};
 use tracing::debug;
 
-use crate::{desk::Desk, trouble};
+use crate::desk::Desk;
 
 /// How assignments ended; labels `platform` and `result`.
 pub const ASSIGNMENTS_TOTAL: &str = "sebastian_assignments_total";
@@ -100,7 +100,7 @@ pub fn describe() {
 pub(crate) async fn run(desk: Arc<Desk>) {
     loop {
         if let Err(error) = read(&desk).await {
-            debug!(error = %trouble::chain(&error), "gauges could not be read");
+            debug!(error = %chain(&error), "gauges could not be read");
         }
         if !desk.wait(GAUGE_INTERVAL).await {
             return;

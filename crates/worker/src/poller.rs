@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use futures_util::{StreamExt, stream};
 use metrics::counter;
-use sebastian_core::{Agent, AgentId, AgentLoad, Presence, Roster, Timestamp};
+use sebastian_core::{Agent, AgentId, AgentLoad, Presence, Roster, Timestamp, chain};
 use sebastian_roster::WakeReason;
 use sebastian_store::StoreError;
 use tracing::{debug, error, info, warn};
@@ -66,7 +66,7 @@ impl Poller<'_> {
         let now = match self.desk.store.now().await {
             Ok(now) => now,
             Err(error) => {
-                return warn!(error = %trouble::chain(&error), "the roster cannot be polled without the ledger's clock");
+                return warn!(error = %chain(&error), "the roster cannot be polled without the ledger's clock");
             }
         };
         let age = now.since(self.desk.roster.current().polled_at);
@@ -87,12 +87,12 @@ impl Poller<'_> {
             Ok(Polled::Believed) => "ok",
             Ok(Polled::Doubted) => "doubted",
             Err(Trouble::Platform(error)) => {
-                warn!(error = %trouble::chain(&error), "the roster could not be polled; it ages");
+                warn!(error = %chain(&error), "the roster could not be polled; it ages");
                 trouble::pause_if_needed(self.desk, &error).await;
                 trouble::class(&error)
             }
             Err(Trouble::Store(error)) => {
-                warn!(error = %trouble::chain(&error), "the roster could not be compared with the ledger");
+                warn!(error = %chain(&error), "the roster could not be compared with the ledger");
                 "ledger"
             }
         };
@@ -195,7 +195,7 @@ async fn list(desk: &Desk, agents: Vec<AgentId>) -> Vec<AgentId> {
         match listing::list_and_adopt(desk, agent).await {
             Ok(count) => count.map(|_| agent),
             Err(error) => {
-                debug!(agent.id = %agent, error = %trouble::chain(&error), "rooms of agent {agent} were not listed");
+                debug!(agent.id = %agent, error = %chain(&error), "rooms of agent {agent} were not listed");
                 trouble::pause_if_needed(desk, &error).await;
                 None
             }
@@ -223,7 +223,7 @@ async fn publish(desk: &Desk, roster: &Roster, leads: bool) {
     let first = desk.roster.current().version == 0;
     desk.roster.offer(roster.clone());
     if leads && let Err(error) = desk.cache.publish(desk.account, roster).await {
-        warn!(error = %trouble::chain(&error), "the roster could not be published; other workers poll for themselves");
+        warn!(error = %chain(&error), "the roster could not be published; other workers poll for themselves");
     }
     if first {
         let online = roster.agents.iter().filter(|agent| desk.policy.deals_to(agent)).count();

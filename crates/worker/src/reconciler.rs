@@ -12,7 +12,7 @@ use std::{
 
 use futures_util::{StreamExt, stream};
 use metrics::{counter, gauge};
-use sebastian_core::{AgentId, AgentLoad, EventKind, Hints, NewEvent, Source};
+use sebastian_core::{AgentId, AgentLoad, EventKind, Hints, NewEvent, Source, chain};
 use sebastian_platform::PlatformError;
 use sebastian_roster::WakeReason;
 use sebastian_store::StoreError;
@@ -83,11 +83,11 @@ async fn find_waiting(desk: &Desk) {
             info!(rooms = found, "found {found} waiting rooms whose webhook never came");
         }
         Err(Trouble::Platform(error)) => {
-            warn!(error = %trouble::chain(&error), "waiting rooms could not be listed");
+            warn!(error = %chain(&error), "waiting rooms could not be listed");
             trouble::pause_if_needed(desk, &error).await;
         }
         Err(Trouble::Store(error)) => {
-            warn!(error = %trouble::chain(&error), "waiting rooms could not be compared with the ledger");
+            warn!(error = %chain(&error), "waiting rooms could not be compared with the ledger");
         }
     }
 }
@@ -125,7 +125,7 @@ async fn accept_unknown(desk: &Desk) -> Result<u64, Trouble> {
 async fn compare_served(desk: &Desk, listed_at: &mut HashMap<AgentId, Instant>) {
     let agents = match doubtful(desk, listed_at).await {
         Ok(agents) => agents,
-        Err(error) => return warn!(error = %trouble::chain(&error), "loads could not be compared"),
+        Err(error) => return warn!(error = %chain(&error), "loads could not be compared"),
     };
     let listings =
         stream::iter(agents).map(|agent| async move { (agent, listing::list_and_adopt(desk, agent).await) });
@@ -137,7 +137,7 @@ async fn compare_served(desk: &Desk, listed_at: &mut HashMap<AgentId, Instant>) 
                 return trouble::pause_if_needed(desk, &error).await;
             }
             Err(error) => {
-                debug!(agent.id = %agent, error = %trouble::chain(&error), "agent {agent} was not listed")
+                debug!(agent.id = %agent, error = %chain(&error), "agent {agent} was not listed")
             }
         }
     }
@@ -176,7 +176,7 @@ async fn purge(desk: &Desk) {
             Ok(0) => break,
             Ok(rows) => gone += rows,
             Err(error) => {
-                warn!(error = %trouble::chain(&error), "old rows could not be deleted");
+                warn!(error = %chain(&error), "old rows could not be deleted");
                 break;
             }
         }

@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use sebastian_core::Roster;
+use sebastian_core::{Roster, chain};
 use tracing::debug;
 
-use crate::{desk::Desk, trouble};
+use crate::desk::Desk;
 
 /// The newest roster seen, from the cache or from a poll of our own.
 #[derive(Default)]
@@ -32,7 +32,7 @@ impl RosterView {
         let known = self.current().version;
         match desk.cache.newer_than(desk.account, known).await {
             Ok(newer) => newer.into_iter().for_each(|roster| self.offer(roster)),
-            Err(error) => debug!(error = %trouble::chain(&error), "the roster cache gave no answer"),
+            Err(error) => debug!(error = %chain(&error), "the roster cache gave no answer"),
         }
     }
 }

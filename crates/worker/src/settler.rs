@@ -3,6 +3,7 @@
 //! Every worker runs one. Reservations past their deadline are taken over, which fences off whoever had them; assigned
 //! conversations whose events contradict each other have their room read.
 
+use sebastian_core::chain;
 use std::sync::Arc;
 
 use sebastian_roster::WakeReason;
@@ -35,7 +36,7 @@ async fn take_over(desk: &Arc<Desk>) {
     let taken = match desk.store.take_over(desk.account, limit).await {
         Ok(taken) => taken,
         Err(error) => {
-            return warn!(error = %trouble::chain(&error), "overdue reservations could not be looked for");
+            return warn!(error = %chain(&error), "overdue reservations could not be looked for");
         }
     };
     for reservation in taken {
@@ -49,7 +50,7 @@ async fn read_suspects(desk: &Arc<Desk>) {
     let suspects = match desk.store.claim_suspects(desk.account, SUSPECTS_MAX).await {
         Ok(suspects) => suspects,
         Err(error) => {
-            return warn!(error = %trouble::chain(&error), "suspect conversations could not be looked for");
+            return warn!(error = %chain(&error), "suspect conversations could not be looked for");
         }
     };
     for suspect in suspects {

@@ -14,13 +14,13 @@ use std::{
 use metrics::counter;
 use sebastian_core::{
     Agent, AgentId, Astray, Conversation, ConversationId, Policy, Presence, QueueRules, ReassignOffline,
-    Rulebook, Status, Timestamp,
+    Rulebook, Status, Timestamp, chain,
 };
 use sebastian_roster::WakeReason;
 use sebastian_store::{Selection, StoreError};
 use tracing::{info, warn};
 
-use crate::{desk::Desk, metrics::RECONCILED_TOTAL, trouble};
+use crate::{desk::Desk, metrics::RECONCILED_TOTAL};
 
 /// Assigned conversations looked at, the first in line: twice what 3,000 agents with room for three hold.
 const ASSIGNED_MAX: u32 = 20_000;
@@ -56,7 +56,7 @@ impl Strays {
                 desk.ring(WakeReason::Freed).await;
             }
             Err(error) => {
-                warn!(error = %trouble::chain(&error), "strays could not be looked for; the next poll tries again");
+                warn!(error = %chain(&error), "strays could not be looked for; the next poll tries again");
             }
         }
     }

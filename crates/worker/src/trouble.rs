@@ -1,6 +1,7 @@
 //! What to do about errors: their words for logs, how long to back off, which stop the account.
 
-use std::{error::Error, fmt::Write as _, future::Future, sync::atomic::Ordering, time::Duration};
+use sebastian_core::chain;
+use std::{future::Future, sync::atomic::Ordering, time::Duration};
 
 use sebastian_platform::PlatformError;
 use sebastian_roster::WakeReason;
@@ -27,17 +28,6 @@ const UNANSWERED_MAX: u32 = 3;
 /// First wait between two tries of the same thing; doubles up to a second.
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(1);
-
-/// An error and its causes, in one line.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let _ = write!(line, ": {error}");
-        cause = error.source();
-    }
-    line
-}
 
 /// The class of a platform error, as metrics label it.
 pub(crate) fn class(error: &PlatformError) -> &'static str {

@@ -29,7 +29,7 @@ use actix_web::{
     http::{StatusCode, header::ContentType},
     web::{self, Bytes, Data, Payload, ServiceConfig},
 };
-use sebastian_core::{AccountId, EventKind, NewEvent, RoomId, Roster, Source};
+use sebastian_core::{AccountId, EventKind, NewEvent, RoomId, Roster, Source, chain};
 use sebastian_roster::{WakeReason, WakeUp};
 use sebastian_store::StoreError;
 use serde::Deserialize;
@@ -47,7 +47,7 @@ pub use self::{
     openapi::openapi,
     terminal::{Done, NotDone, Operator},
 };
-use crate::{accept::Accepter, admin::Admin, agents, answer, body, conversations, gate, outage::chain};
+use crate::{accept::Accepter, admin::Admin, agents, answer, body, conversations, gate};
 
 /// Where what belongs to an account is.
 const BASE: &str = "/api/v1/accounts/{account}";

@@ -7,7 +7,10 @@ use actix_web::{
         header::{self, HeaderValue},
     },
 };
-use sebastian_core::rulebook::edit::{EditError, Invalid};
+use sebastian_core::{
+    chain,
+    rulebook::edit::{EditError, Invalid},
+};
 use sebastian_store::StoreError;
 use serde::Serialize;
 use tracing::warn;
@@ -19,7 +22,6 @@ use crate::{
     admin, answer,
     body::{self, NoBody},
     gate::AdminRefused,
-    outage::chain,
     request_id,
 };
 

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::SystemTime};
 
 use sebastian_core::{
-    EventKind, InboxId, NewEvent, Policy, PolicyId, RoomId, Roster, Rulebook, Source, Update,
+    EventKind, InboxId, NewEvent, Policy, PolicyId, RoomId, Roster, Rulebook, Source, Update, chain,
     rulebook::edit::{EditError, Paused},
 };
 use sebastian_roster::{Doorbell, RosterCache, WakeReason, WakeUp};
@@ -16,7 +16,7 @@ use super::{
     call::{Call, Changed, Refusal, Reply},
     desk, policies,
 };
-use crate::{Account, outage::chain};
+use crate::Account;
 
 /// An operator at a terminal.
 pub struct Operator<'a> {

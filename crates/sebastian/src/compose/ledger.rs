@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use sebastian_core::AccountId;
+use sebastian_core::{AccountId, chain};
 use sebastian_store::{SchemaVersion, StoreError};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{PLATFORM, storage::Ledger};
-use crate::failure::chain;
 
 /// Between attempts: short at first, for a database that starts beside us, then no more than a line in a while.
 const PAUSE_MIN: Duration = Duration::from_millis(250);

@@ -1,10 +1,11 @@
 //! What Redis must be set to.
 
+use sebastian_core::chain;
 use sebastian_roster::{MemoryRule, RedisServer};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::{config::Problem, failure::chain};
+use crate::config::Problem;
 
 /// Refuses a Redis that evicts keys when its memory is full: it would drop the wake-ups of a whole desk and the roster at
 /// its busiest hour, and nobody would be told.

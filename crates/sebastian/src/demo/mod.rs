@@ -23,7 +23,7 @@ mod summary;
 mod verdict;
 
 use std::{
-    io::{self, IsTerminal, Write},
+    io::{self, IsTerminal},
     process::ExitCode,
     sync::Arc,
     time::Duration,
@@ -46,7 +46,7 @@ use self::{
     summary::Summary,
     verdict::{Evidence, all_hold},
 };
-use crate::failure::Failure;
+use crate::{failure::Failure, print};
 
 /// Pictures a second are enough for the eye, and cost next to nothing.
 const PICTURE: Duration = Duration::from_millis(100);
@@ -170,11 +170,6 @@ fn start_log() {
         .with_ansi(io::stderr().is_terminal());
     // Only a second log could be refused, and there is no first.
     let _only = log.finish().try_init();
-}
-
-fn print(text: &str) {
-    // Whoever closed the pipe has read enough; the verdict is still the exit code's.
-    let _closed = io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush());
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The ledger: whether it answers, whether its schema fits, and what its clock says or how much room it has.
 
+use sebastian_core::chain;
 use std::{
     path::Path,
     time::{Duration, SystemTime},
@@ -16,7 +17,6 @@ use crate::{
         storage::Storage,
     },
     config::Config,
-    failure::chain,
 };
 
 const CHECK: &str = "ledger";

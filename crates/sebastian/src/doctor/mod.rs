@@ -11,15 +11,12 @@ mod platform;
 mod redis;
 mod settings;
 
-use std::{
-    io::{self, Write},
-    time::Duration,
-};
+use std::time::Duration;
 
 use clap::Args;
 
 use self::finding::{Finding, Grade};
-use crate::{cli::Settings, config::Loaded, failure::Failure};
+use crate::{cli::Settings, config::Loaded, failure::Failure, print};
 
 /// Longest a check may take; its calls have shorter limits of their own.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -88,7 +85,6 @@ fn report(asked: &Doctor, findings: &[Finding], settings: bool) -> Result<(), Fa
         let lines: String = findings.iter().map(|finding| finding.line(width)).collect();
         format!("{lines}{of} checks: {} ok, {warned} to look at, {failed} failed\n", of - warned - failed)
     };
-    // Whoever closed the pipe has read enough.
-    let _closed = io::stdout().write_all(text.as_bytes());
+    print(&text);
     if failed == 0 { Ok(()) } else { Err(Failure::Unwell { failed, of, settings }) }
 }

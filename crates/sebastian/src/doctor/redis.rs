@@ -1,12 +1,12 @@
 //! Redis: whether it answers, and that it forgets nothing when it is full.
 
+use sebastian_core::chain;
 use sebastian_roster::MemoryRule;
 
 use super::finding::Finding;
 use crate::{
     compose::{parts, storage::Storage},
     config::Config,
-    failure::chain,
 };
 
 const CHECK: &str = "redis";

@@ -7,10 +7,7 @@ mod file;
 mod questions;
 mod terminal;
 
-use std::{
-    io::{self, Write},
-    path::Path,
-};
+use std::path::Path;
 
 use sebastian_ingest::{Before, HookOutcome, Report, set_webhooks};
 use secrecy::ExposeSecret;
@@ -22,6 +19,7 @@ use crate::{
     compose::parts,
     config::{self, Config, DEFAULT_FILE},
     failure::Failure,
+    print,
 };
 
 /// Sets up a desk, and tells what to do next.
@@ -37,7 +35,7 @@ pub(crate) async fn run(init: &Init, settings: &Settings) -> Result<(), Failure>
     }
     let questions = Questions::new(init)?;
     if questions.terminal.is_some() {
-        say(
+        print(
             "This sets up Sebastian for one Qiscus Omnichannel account. Ctrl-C leaves; nothing is written before the end.\n\n",
         );
     }
@@ -47,13 +45,13 @@ pub(crate) async fn run(init: &Init, settings: &Settings) -> Result<(), Failure>
     let loaded = config::load_from(Some((path, text.expose_secret())), [])?;
     let failed = |source| Failure::Write { path: path.display().to_string(), source };
     file::write_whole(path, &text).map_err(failed)?;
-    say(&format!(
+    print(&format!(
         "Wrote {}, readable by you alone, with a webhook secret and an admin token of its own.\n\n",
         path.display()
     ));
     let webhooks = offer_webhooks(init, &questions, &loaded.config).await;
     let are_set = webhooks.as_ref().is_ok_and(|are_set| *are_set);
-    say(&next_steps(path, settings.data.as_deref(), &loaded.config, are_set));
+    print(&next_steps(path, settings.data.as_deref(), &loaded.config, are_set));
     webhooks.map(|_| ())
 }
 
@@ -69,7 +67,7 @@ async fn offer_webhooks(init: &Init, asked: &Questions<'_>, config: &Config) -> 
         None => false,
         Some(terminal) => {
             let plan = set_webhooks(&platform, &targets, true).await?;
-            say(&format!("The webhooks that Qiscus has registered, and those of this desk:\n{plan}\n"));
+            print(&format!("The webhooks that Qiscus has registered, and those of this desk:\n{plan}\n"));
             let replaces = replaces_another(&plan);
             let question = match replaces {
                 true => "Set them now, in the place of the other service's?",
@@ -79,7 +77,7 @@ async fn offer_webhooks(init: &Init, asked: &Questions<'_>, config: &Config) -> 
         }
     };
     if is_wanted {
-        say(&format!("{}\n", set_webhooks(&platform, &targets, false).await?));
+        print(&format!("{}\n", set_webhooks(&platform, &targets, false).await?));
     }
     Ok(is_wanted)
 }
@@ -118,11 +116,4 @@ fn next_steps(path: &Path, data: Option<&Path>, config: &Config, webhooks_are_se
     format!(
         "Next:\n{lines}\n{public_url} has to lead to port {port} of this machine: of all paths only /webhooks/.\n"
     )
-}
-
-/// Prints to standard output.
-fn say(text: &str) {
-    // Whoever closed the pipe has read enough.
-    let mut out = io::stdout().lock();
-    let _closed = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }

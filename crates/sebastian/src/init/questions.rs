@@ -12,12 +12,12 @@ use secrecy::{ExposeSecret, SecretString};
 use super::{
     Init,
     file::{Answers, Kept},
-    say,
     terminal::{Left, Terminal},
 };
 use crate::{
     config::{self, goes_in_clear, http_url},
     failure::{Failure, Usage},
+    print,
     probe::{Trouble, of_keys, of_login},
 };
 
@@ -85,10 +85,10 @@ impl<'a> Questions<'a> {
             if self.init.offline {
                 return Ok(keys);
             }
-            say(&format!("Asking {} …\n", keys.base_url));
+            print(&format!("Asking {} …\n", keys.base_url));
             match check_keys(&keys).await {
                 Ok(found) => {
-                    say(&format!("{found}\n\n"));
+                    print(&format!("{found}\n\n"));
                     return Ok(keys);
                 }
                 Err(trouble) => self.once_more(trouble)?,
@@ -139,7 +139,7 @@ impl<'a> Questions<'a> {
             let (email, is_given) = match (given.take(), terminal) {
                 (Some(email), _) => (email, true),
                 (None, Some(terminal)) => {
-                    say(
+                    print(
                         "Qiscus shows registered webhooks to an admin only. Without a login they can be set, not verified.\n",
                     );
                     match terminal.line_or_nothing("Admin's e-mail (empty: without)")? {
@@ -165,7 +165,7 @@ impl<'a> Questions<'a> {
             }
             match check_login(keys, &email, &password).await {
                 Ok(()) => {
-                    say("Qiscus accepts the login.\n\n");
+                    print("Qiscus accepts the login.\n\n");
                     return Ok(Some((email, password)));
                 }
                 Err(trouble) => self.once_more(trouble)?,
@@ -183,7 +183,7 @@ impl<'a> Questions<'a> {
             (None, None) => return Err(Failure::Left),
         };
         if goes_in_clear(&public_url) {
-            say("Note: without https:// customers' names and numbers cross the network readable to all.\n");
+            print("Note: without https:// customers' names and numbers cross the network readable to all.\n");
         }
         Ok(public_url)
     }
@@ -194,7 +194,7 @@ impl<'a> Questions<'a> {
         if self.terminal.is_none() {
             return Err(Failure::NotAccepted { found, mend });
         }
-        say(&format!("{found}:\n{mend}. Once more; Ctrl-C leaves.\n\n"));
+        print(&format!("{found}:\n{mend}. Once more; Ctrl-C leaves.\n\n"));
         Ok(())
     }
 }
@@ -269,7 +269,7 @@ fn url(terminal: &Terminal, question: &str, default: Option<&str>) -> Result<Str
     loop {
         match http_url(&terminal.line(question, default)?) {
             Some(url) => return Ok(url),
-            None => say(&format!("That must be {}.\n", config::HTTP_URL)),
+            None => print(&format!("That must be {}.\n", config::HTTP_URL)),
         }
     }
 }

@@ -14,10 +14,10 @@ use super::{
     progress::{Line, percent},
 };
 use crate::{
-    commands::print,
     compose::folder::DataFolder,
     config::{Config, Loaded, Problem},
     failure::Failure,
+    print,
 };
 
 /// Moves the ledger, and returns what to say of it. Tells of every table meanwhile.

@@ -1,4 +1,4 @@
-//! The ledger in memory: the reference model of the conformance suite, and what the demo runs on.
+//! The ledger in memory: the reference model of the conformance suite, and what `demo --memory` runs on.
 //!
 //! One mutex, plain maps, the same core rules as every store. Nothing survives the process.
 

@@ -96,7 +96,7 @@ pub struct Moved {
 ///
 /// Nobody may use either meanwhile: whoever writes to the file is held off, and a database that processes of ours are
 /// connected to is refused. So is one that holds anything but what an earlier call brought from the same ledger and nobody has
-/// changed since; that is replaced. Takes as long as it takes: about a minute for a million rows.
+/// changed since; that is replaced. Takes as long as it takes, whatever other calls are bounded by.
 pub async fn move_ledger(
     file: &Path,
     to: &PostgresStore,

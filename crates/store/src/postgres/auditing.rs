@@ -7,7 +7,7 @@ use sebastian_core::{AgentId, invariants};
 use tokio_postgres::Transaction;
 
 use super::rows;
-use crate::StoreError;
+use crate::{StoreError, words::conversation_columns};
 
 pub(super) const ALL_SQL: &[&str] = &[ACCOUNTS, UNRESOLVED, COUNTERS];
 
@@ -16,7 +16,7 @@ const ACCOUNTS: &str = "SELECT id FROM accounts ORDER BY id";
 /// Index conversations_unresolved.
 const UNRESOLVED: &str = concat!(
     "SELECT ",
-    rows::conversation_columns!(),
+    conversation_columns!(),
     " FROM conversations c
       JOIN queues q ON q.id = c.queue_id
       WHERE c.account_id = $1 AND c.state <> 'resolved'"

@@ -8,12 +8,8 @@ use std::{
 use sebastian_core::{AccountId, Adopted, AgentId, Conversation, Listing, RoomId, Seq};
 use tokio_postgres::Row;
 
-use super::{
-    PostgresStore,
-    rows::{self, conversation_columns},
-    working_set,
-};
-use crate::StoreError;
+use super::{PostgresStore, rows, working_set};
+use crate::{StoreError, words::conversation_columns};
 
 pub(super) const ALL_SQL: &[&str] = &[HELD_BY, CLOSED_SINCE, UNKNOWN, LATEST_IN, FIRST_RESERVATIONS];
 

@@ -1,7 +1,7 @@
 //! Folding, sorting, deciding and reserving: one transaction under the account's lock.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::SystemTime,
 };
@@ -9,8 +9,7 @@ use std::{
 use deadpool_postgres::Transaction;
 use futures_util::future::try_join;
 use sebastian_core::{
-    AccountId, AgentId, AgentLoad, ConversationId, Decision, Event, Head, Outcome, Park, QueueKey, RoomId,
-    Roster, Rulebook, Snapshot,
+    AccountId, AgentId, AgentLoad, Decision, Event, QueueKey, RoomId, Roster, Rulebook, Snapshot,
     decide::{free_slots, servable},
     notice,
 };
@@ -24,7 +23,7 @@ use super::{
 use crate::{
     Decide, DecideRule, Decided, StoreError,
     port::FOLD_EVENTS_MAX,
-    round::{self, Choice, Reach},
+    round::{self, Orders, Reach},
 };
 
 pub(super) const ALL_SQL: &[&str] = &[UNFOLDED, TO_BE_WOKEN, FOLDED];
@@ -201,34 +200,21 @@ impl PostgresStore {
         decided: &mut Decided,
     ) -> Result<bool, StoreError> {
         let tx = round.tx;
-        let heads: HashMap<ConversationId, &Head> =
-            snapshot.waiting.iter().map(|head| (head.conversation, head)).collect();
-        let mut choices = Vec::new();
-        let mut parked: Vec<(ConversationId, Park)> = Vec::new();
-        for decision in decisions {
-            let Some(head) = heads.get(&decision.conversation).copied() else { continue };
-            match decision.outcome {
-                Outcome::Reserve { agent, turn_charge, window } => {
-                    choices.push(Choice { head, agent, turn_charge, window });
-                }
-                Outcome::Ask => decided.ask.push(head.room.clone()),
-                Outcome::Park(park) => parked.push((head.conversation, park)),
-                Outcome::Pass => {}
-            }
-            if let Some((key, rotation)) = &decision.rotation
-                && let Some(queue) = queues.get(key)
-            {
+        for (key, rotation) in decisions.iter().filter_map(|decision| decision.rotation.as_ref()) {
+            if let Some(queue) = queues.get(key) {
                 turns::set_rotation(tx, queue.id, rotation).await?;
             }
         }
-        parks::begin(tx, &parked).await?;
+        let Orders { choices, park, ask } = Orders::of(snapshot, decisions);
+        decided.ask = ask;
+        parks::begin(tx, &park).await?;
         if !choices.is_empty() {
             let account = round.request.account;
             decided.reserved =
                 slots::take(tx, account, round.locked, &choices, snapshot, self.timing.reservation).await?;
             crate::crash_point!("slots_taken");
         }
-        Ok(!parked.is_empty())
+        Ok(!park.is_empty())
     }
 
     /// Loads, with what explains the count of those agents whom the platform credits with more than they hold here.
@@ -239,13 +225,9 @@ impl PostgresStore {
         roster: &Roster,
     ) -> Result<BTreeMap<AgentId, AgentLoad>, StoreError> {
         let mut loads = questions::loads(tx, account).await?;
-        let open = |agent| loads.get(&agent).map_or(0, |load| load.open);
-        let suspects = roster.agents.iter().filter(|agent| !agent.listed);
-        let suspects =
-            suspects.filter(|agent| agent.reported_load.is_none_or(|reported| reported > open(agent.id)));
-        let suspects: Vec<i64> = suspects.map(|agent| agent.id.0).collect();
+        let over = round::overcounted(roster, &loads);
         let since = roster.polled_at - self.timing.settle_window;
-        questions::add_counted_beside(tx, account, &suspects, since, &mut loads).await?;
+        questions::add_counted_beside(tx, account, &over, since, &mut loads).await?;
         Ok(loads)
     }
 }

@@ -7,11 +7,8 @@ use futures_util::future::try_join;
 use sebastian_core::{AccountId, AgentId};
 use tokio_postgres::{Row, types::ToSql};
 
-use super::{
-    PostgresStore,
-    rows::{self, conversation_columns},
-};
-use crate::{Listed, Page, Selection, StoreError, round};
+use super::{PostgresStore, rows};
+use crate::{Listed, Page, Selection, StoreError, round, words::conversation_columns};
 
 pub(super) const ALL_SQL: &[&str] =
     &[STANDING, UNRESOLVED, WAITING, PARKED, RESERVED, CLOSING, ASSIGNED, RESOLVED, NEWEST_IN];

@@ -160,6 +160,6 @@ fn head(row: &Row) -> Result<Head, StoreError> {
         position: Seq(row.try_get("position")?),
         opened_at: rows::needed(row, "opened_at")?,
         last_activity_at: rows::needed(row, "last_activity_at")?,
-        refused: rows::refused(&row.try_get("refused")?)?,
+        refused: rows::parsed(row, "refused")?.unwrap_or_default(),
     })
 }

@@ -7,22 +7,14 @@ use sebastian_core::{
     Seq, ServiceId, State, TeamId, Timestamp, Traits, Turn,
 };
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio_postgres::{Row, types::FromSql};
 
 use super::error::broken;
-use crate::{StoreError, words};
-
-/// Columns of a conversation `c` joined with its queue `q`, as [`conversation`] reads them.
-macro_rules! conversation_columns {
-    () => {
-        "c.id, c.room_id, q.inbox_id, q.team_id, c.traits, c.origin, c.position, c.rank, c.state, c.agent_id,
-         c.status, c.snoozed_until, c.slot_freed, c.attempt, c.deadline_at, c.assigned_at, c.closed_at, c.closed_how,
-         c.park_until, c.park_reason, c.opened_at, c.last_activity_at, c.service_id, c.opened_with, c.verify_at,
-         c.verify_seq, c.verify_from, c.refused, c.turn, c.replaces_agent, c.refusals, c.hops"
-    };
-}
-pub(super) use conversation_columns;
+use crate::{
+    StoreError,
+    words::{self, StateColumns},
+};
 
 pub(super) fn conversation(row: &Row) -> Result<Conversation, StoreError> {
     Ok(Conversation {
@@ -44,7 +36,7 @@ pub(super) fn conversation(row: &Row) -> Result<Conversation, StoreError> {
         opened_with: service(row, "opened_with")?,
         verify_at: time(row, "verify_at")?,
         verify_from: verify_from(row)?,
-        refused: refused(&row.try_get("refused")?)?,
+        refused: parsed(row, "refused")?.unwrap_or_default(),
         turn: parsed::<Turn>(row, "turn")?,
         replaces: agent(row, "replaces_agent")?,
         refusals: count(row, "refusals")?,
@@ -133,17 +125,6 @@ pub(super) fn event(row: &Row) -> Result<Event, StoreError> {
         kind,
         source: word(row, "source", words::source)?,
     })
-}
-
-/// Agents refused for a conversation, as stored: `[[agent, until_ms], …]`.
-pub(super) fn refused(stored: &Value) -> Result<Vec<(AgentId, Timestamp)>, StoreError> {
-    let pairs: Vec<(i64, i64)> = serde_json::from_value(stored.clone())
-        .map_err(|e| StoreError::Broken("refused".into(), Some(e.into())))?;
-    Ok(pairs.into_iter().map(|(agent, until)| (AgentId(agent), Timestamp::from_millis(until))).collect())
-}
-
-fn refused_json(refused: &[(AgentId, Timestamp)]) -> Value {
-    refused.iter().map(|(agent, until)| json!([agent.0, until.as_millis()])).collect()
 }
 
 pub(super) fn time(row: &Row, column: &str) -> Result<Option<Timestamp>, StoreError> {
@@ -257,7 +238,7 @@ impl<'a> Columns<'a> {
         self.verify_at.push(conversation.verify_at.map(SystemTime::from));
         self.verify_seq.push(conversation.verify_from.map(|(seq, _)| seq.0));
         self.verify_from.push(conversation.verify_from.map(|(_, began)| began.into()));
-        self.refused.push(refused_json(&conversation.refused));
+        self.refused.push(json(&conversation.refused)?);
         self.turn.push(conversation.turn.as_ref().map(json).transpose()?);
         self.replaces.push(conversation.replaces.map(|agent| agent.0));
         self.refusals.push(signed(conversation.refusals));
@@ -267,23 +248,14 @@ impl<'a> Columns<'a> {
     }
 
     fn push_state(&mut self, state: &State) {
-        let (name, mut deadline, mut assigned, mut closed, mut parked) =
-            (words::state_word(state), None, None, None, None);
-        match *state {
-            State::Waiting { park } => parked = park,
-            State::Reserved { deadline: until, .. } | State::Closing { deadline: until, .. } => {
-                deadline = Some(until)
-            }
-            State::Assigned { at, .. } => assigned = Some(at),
-            State::Resolved { at, how } => closed = Some((at, how)),
-        }
+        let StateColumns { name, deadline, assigned_at, closed, park } = StateColumns::of(state);
         self.state.push(name);
         self.deadline_at.push(deadline.map(SystemTime::from));
-        self.assigned_at.push(assigned.map(SystemTime::from));
+        self.assigned_at.push(assigned_at.map(SystemTime::from));
         self.closed_at.push(closed.map(|(at, _)| at.into()));
         self.closed_how.push(closed.map(|(_, how)| words::closed_word(how)));
-        self.park_until.push(parked.map(|park| park.until.into()));
-        self.park_reason.push(parked.map(|park| words::park_reason_word(park.why)));
+        self.park_until.push(park.map(|park| park.until.into()));
+        self.park_reason.push(park.map(|park| words::park_reason_word(park.why)));
     }
 }
 

@@ -15,12 +15,13 @@ use tokio_postgres::Row;
 
 use super::{
     PostgresStore, outbox,
-    rows::{self, Columns, conversation_columns},
+    rows::{self, Columns},
     turns,
 };
 use crate::{
     StoreError,
     round::{self, Sorting},
+    words::conversation_columns,
 };
 
 pub(super) const ALL_SQL: &[&str] = &[

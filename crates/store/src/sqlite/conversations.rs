@@ -6,9 +6,9 @@ use sebastian_core::{AccountId, Adopted, AgentId, Conversation, Listing, RoomId,
 
 use super::{
     Call,
-    rows::{self, conversation_columns, millis},
+    rows::{self, millis},
 };
-use crate::StoreError;
+use crate::{StoreError, words::conversation_columns};
 
 pub(super) const ALL_SQL: &[&str] =
     &[HELD_BY, CLOSED_SINCE, KNOWN, UNFOLDED_ROOMS, LATEST_IN, FIRST_RESERVATIONS];

@@ -1,13 +1,12 @@
 //! Folding, sorting, deciding and reserving: one transaction.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
 use sebastian_core::{
-    AccountId, AgentId, AgentLoad, ConversationId, Decision, Event, Head, Outcome, Park, QueueKey, RoomId,
-    Roster, Rulebook, Snapshot,
+    AccountId, AgentId, AgentLoad, Decision, Event, QueueKey, RoomId, Roster, Rulebook, Snapshot,
     decide::{free_slots, servable},
     notice,
 };
@@ -21,7 +20,7 @@ use super::{
 use crate::{
     Decide, DecideRule, Decided, StoreError,
     port::FOLD_EVENTS_MAX,
-    round::{self, Choice, Reach},
+    round::{self, Orders, Reach},
 };
 
 pub(super) const ALL_SQL: &[&str] = &[UNFOLDED, TO_BE_WOKEN, FOLDED];
@@ -179,32 +178,19 @@ impl Call<'_> {
         decisions: &[Decision],
         decided: &mut Decided,
     ) -> Result<bool, StoreError> {
-        let heads: HashMap<ConversationId, &Head> =
-            snapshot.waiting.iter().map(|head| (head.conversation, head)).collect();
-        let mut choices = Vec::new();
-        let mut parked: Vec<(ConversationId, Park)> = Vec::new();
-        for decision in decisions {
-            let Some(head) = heads.get(&decision.conversation).copied() else { continue };
-            match decision.outcome {
-                Outcome::Reserve { agent, turn_charge, window } => {
-                    choices.push(Choice { head, agent, turn_charge, window });
-                }
-                Outcome::Ask => decided.ask.push(head.room.clone()),
-                Outcome::Park(park) => parked.push((head.conversation, park)),
-                Outcome::Pass => {}
-            }
-            if let Some((key, rotation)) = &decision.rotation
-                && let Some(queue) = queues.get(key)
-            {
+        for (key, rotation) in decisions.iter().filter_map(|decision| decision.rotation.as_ref()) {
+            if let Some(queue) = queues.get(key) {
                 self.set_rotation(queue.id, rotation)?;
             }
         }
-        self.park(&parked)?;
+        let Orders { choices, park, ask } = Orders::of(snapshot, decisions);
+        decided.ask = ask;
+        self.park(&park)?;
         if !choices.is_empty() {
             decided.reserved = self.take(round, &choices, snapshot)?;
             crate::crash_point!("slots_taken");
         }
-        Ok(!parked.is_empty())
+        Ok(!park.is_empty())
     }
 
     /// Loads, with what explains the count of those agents whom the platform credits with more than they hold here.
@@ -214,13 +200,9 @@ impl Call<'_> {
         roster: &Roster,
     ) -> Result<BTreeMap<AgentId, AgentLoad>, StoreError> {
         let mut loads = questions::loads(self.tx, account)?;
-        let open = |agent| loads.get(&agent).map_or(0, |load| load.open);
-        let suspects = roster.agents.iter().filter(|agent| !agent.listed);
-        let suspects =
-            suspects.filter(|agent| agent.reported_load.is_none_or(|reported| reported > open(agent.id)));
-        let suspects: Vec<i64> = suspects.map(|agent| agent.id.0).collect();
+        let over = round::overcounted(roster, &loads);
         let since = roster.polled_at - self.store.timing.settle_window;
-        questions::add_counted_beside(self.tx, account, &suspects, since, &mut loads)?;
+        questions::add_counted_beside(self.tx, account, &over, since, &mut loads)?;
         Ok(loads)
     }
 }

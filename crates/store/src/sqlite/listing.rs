@@ -6,11 +6,8 @@
 use rusqlite::Row;
 use sebastian_core::{AccountId, AgentId, Conversation, RoomId, State};
 
-use super::{
-    Call,
-    rows::{self, conversation_columns},
-};
-use crate::{Listed, Page, Selection, StoreError, round};
+use super::{Call, rows};
+use crate::{Listed, Page, Selection, StoreError, round, words::conversation_columns};
 
 pub(super) const ALL_SQL: &[&str] =
     &[STANDING, QUEUES, HEADS, PARKED, RESERVED, CLOSING, ASSIGNED, RESOLVED, NEWEST_IN, AHEAD];

@@ -85,7 +85,7 @@ const PUT_OFF: &str = "
             WHERE account_id = ?1 AND replaces_agent = ?2 AND state <> 'resolved' AND replaces_agent IS NOT NULL
               AND agent_id IS NOT replaces_agent) AS put_off";
 
-/// Each by the index of its state, whose rows are counted and not read: a backlog of 100,000 takes milliseconds. ?2 now.
+/// Each by the index of its state, whose entries are counted and no row is read, however long the backlog. ?2 now.
 const COUNTS: &str = "
     SELECT (SELECT COUNT(*)
             FROM queues w

@@ -10,17 +10,6 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::error::broken;
 use crate::{StoreError, words};
 
-/// Columns of a conversation `c` joined with its queue `q`, as [`conversation`] reads them.
-macro_rules! conversation_columns {
-    () => {
-        "c.id, c.room_id, q.inbox_id, q.team_id, c.traits, c.origin, c.position, c.rank, c.state, c.agent_id,
-         c.status, c.snoozed_until, c.slot_freed, c.attempt, c.deadline_at, c.assigned_at, c.closed_at, c.closed_how,
-         c.park_until, c.park_reason, c.opened_at, c.last_activity_at, c.service_id, c.opened_with, c.verify_at,
-         c.verify_seq, c.verify_from, c.refused, c.turn, c.replaces_agent, c.refusals, c.hops"
-    };
-}
-pub(super) use conversation_columns;
-
 pub(super) fn conversation(row: &Row<'_>) -> Result<Conversation, StoreError> {
     Ok(Conversation {
         id: ConversationId(row.get("id")?),

@@ -4,19 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Row, ToSql, params};
 use sebastian_core::{
-    AccountId, AgentChange, AgentId, Changes, Conversation, QueueKey, RoomId, Rooms, ServiceId, State,
-    Timestamp, Traits,
+    AccountId, AgentChange, AgentId, Changes, Conversation, QueueKey, RoomId, Rooms, ServiceId, Timestamp,
+    Traits,
 };
 
 use super::{
     Call,
-    rows::{self, conversation_columns, millis},
+    rows::{self, millis},
     rulebooks,
 };
 use crate::{
     StoreError,
     round::{self, Sorting},
-    words,
+    words::{self, StateColumns, conversation_columns},
 };
 
 pub(super) const ALL_SQL: &[&str] = &[
@@ -247,15 +247,7 @@ impl Call<'_> {
         conversation: &Conversation,
     ) -> Result<(), StoreError> {
         let c = conversation;
-        let (mut deadline, mut assigned, mut closed, mut parked) = (None, None, None, None);
-        match c.state {
-            State::Waiting { park } => parked = park,
-            State::Reserved { deadline: until, .. } | State::Closing { deadline: until, .. } => {
-                deadline = Some(until)
-            }
-            State::Assigned { at, .. } => assigned = Some(at),
-            State::Resolved { at, how } => closed = Some((at, how)),
-        }
+        let StateColumns { name, deadline, assigned_at, closed, park } = StateColumns::of(&c.state);
         let traits = rows::json(&Traits { team: None, ..c.traits.clone() })?;
         let turn = c.turn.as_ref().map(rows::json).transpose()?;
         rows::run(
@@ -270,18 +262,18 @@ impl Call<'_> {
                 words::origin_word(c.origin),
                 c.position.0,
                 millis(c.rank),
-                words::state_word(&c.state),
+                name,
                 words::status_word(c.status),
                 c.snoozed_until.map(millis),
                 c.slot_freed,
                 c.holder().map(|agent| agent.0),
                 c.attempt,
                 deadline.map(millis),
-                assigned.map(millis),
+                assigned_at.map(millis),
                 closed.map(|(at, _)| millis(at)),
                 closed.map(|(_, how)| words::closed_word(how)),
-                parked.map(|park| millis(park.until)),
-                parked.map(|park| words::park_reason_word(park.why)),
+                park.map(|park| millis(park.until)),
+                park.map(|park| words::park_reason_word(park.why)),
                 millis(c.opened_at),
                 millis(c.last_activity_at),
                 c.service.as_ref().map(ServiceId::as_str),
