@@ -13,6 +13,7 @@ use sebastian_core::{AccountId, EventKind, NewEvent, chain};
 use sebastian_roster::WakeReason;
 use sebastian_store::Store;
 use tokio::{
+    runtime::Handle,
     sync::{mpsc, oneshot},
     task::JoinHandle,
 };
@@ -55,6 +56,12 @@ pub(crate) struct Accepter {
 
 struct Waiting {
     event: NewEvent,
+    caller: Caller,
+}
+
+/// Who waits for an event, and the runtime where.
+struct Caller {
+    home: Handle,
     reply: oneshot::Sender<Result<(), NotAccepted>>,
 }
 
@@ -79,7 +86,8 @@ impl Accepter {
     /// may never repeat it.
     pub async fn accept(&self, event: NewEvent) -> Result<(), NotAccepted> {
         let (reply, answer) = oneshot::channel();
-        self.queue.try_send(Waiting { event, reply }).map_err(|error| match error {
+        let caller = Caller { home: Handle::current(), reply };
+        self.queue.try_send(Waiting { event, caller }).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => NotAccepted::Full,
             mpsc::error::TrySendError::Closed(_) => NotAccepted::Stopped,
         })?;
@@ -117,7 +125,7 @@ impl Committer {
     }
 
     async fn commit(&mut self, batch: &mut Vec<Waiting>) {
-        let (events, replies): (Vec<_>, Vec<_>) = batch.drain(..).map(|one| (one.event, one.reply)).unzip();
+        let (events, callers): (Vec<_>, Vec<_>) = batch.drain(..).map(|one| (one.event, one.caller)).unzip();
         let began = Instant::now();
         let stored = self.store.accept(self.account, &events).await;
         let label = if stored.is_ok() { "ok" } else { "failed" };
@@ -140,10 +148,7 @@ impl Committer {
         if result.is_ok() {
             self.ring(&events);
         }
-        for reply in replies {
-            // Whoever waited may have given up; what is stored stays stored.
-            reply.send(result).ok();
-        }
+        answer(callers, result);
     }
 
     fn ring(&self, events: &[NewEvent]) {
@@ -154,6 +159,26 @@ impl Committer {
         if !events.iter().all(is_allocate) {
             self.bell.ring(WakeReason::Resolve);
         }
+    }
+}
+
+/// Tells all callers of a batch. Each actix worker is a runtime of its own, and to wake one of its tasks from elsewhere
+/// is a system call; so each runtime is woken once, for a task that tells its own callers.
+fn answer(callers: Vec<Caller>, result: Result<(), NotAccepted>) {
+    let mut homes: Vec<(Handle, Vec<oneshot::Sender<_>>)> = Vec::new();
+    for Caller { home, reply } in callers {
+        match homes.iter_mut().find(|(known, _)| known.id() == home.id()) {
+            Some((_, replies)) => replies.push(reply),
+            None => homes.push((home, vec![reply])),
+        }
+    }
+    for (home, replies) in homes {
+        home.spawn(async move {
+            for reply in replies {
+                // Whoever waited may have given up; what is stored stays stored.
+                reply.send(result).ok();
+            }
+        });
     }
 }
 
@@ -284,6 +309,26 @@ mod tests {
 
         assert_eq!((refused, accepted), (vec![Err(NotAccepted::Failed); 10], Ok(())));
         assert_eq!(desk.ledger.stored(), [resolve(10)]);
+    }
+
+    #[test]
+    fn each_runtime_tells_its_own_callers_and_one_that_has_ended_holds_up_no_other() {
+        let runtime = || tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let (ended, one, other) = (runtime(), runtime(), runtime());
+        let caller = |home: &Handle| {
+            let (reply, answer) = oneshot::channel();
+            (Caller { home: home.clone(), reply }, answer)
+        };
+        let homes = [&ended, &one, &other, &one].map(|runtime| runtime.handle().clone());
+        let (callers, answers): (Vec<_>, Vec<_>) = homes.iter().map(caller).unzip();
+        drop(ended);
+
+        answer(callers, Ok(()));
+
+        let [of_ended, first, of_other, last] = answers.try_into().unwrap();
+        assert_eq!(one.block_on(async { (first.await, last.await) }), (Ok(Ok(())), Ok(Ok(()))));
+        assert_eq!(other.block_on(of_other), Ok(Ok(())));
+        assert!(one.block_on(of_ended).is_err());
     }
 
     #[tokio::test]
