@@ -112,8 +112,11 @@ impl Webhooks {
         payload: Payload,
     ) -> Result<(), Refused> {
         self.check_secret(form, request).await?;
-        let body = body::read(request, payload, self.body_timeout).await?;
-        let event = self.parse(hook, &body)?;
+        let event = {
+            // It lies in the connection's buffer, which cannot be used again while the body is held.
+            let body = body::read(request, payload, self.body_timeout).await?;
+            self.parse(hook, &body)?
+        };
         Ok(self.accepter.accept(event).await?)
     }
 
