@@ -58,26 +58,49 @@ enum Refused {
     NotAccepted(#[from] NotAccepted),
 }
 
+/// The paths that take the secret from elsewhere, or none.
+const PLAIN: [(Webhook, [&str; 2]); 2] = [
+    (Webhook::Allocate, ["/webhook-incoming-message", "/allocate-agent/webhook"]),
+    (Webhook::Resolve, ["/webhook-mark-as-resolved", "/mark-as-solved/webhook"]),
+];
+
+/// Where the paths that hold the secret begin.
+const WITH_SECRET: &str = "/webhooks/";
+
 /// Adds the routes of both webhooks.
 pub(crate) fn routes(config: &mut ServiceConfig) {
-    let allocate = ["/webhook-incoming-message", "/allocate-agent/webhook"];
-    let resolve = ["/webhook-mark-as-resolved", "/mark-as-solved/webhook"];
-    for (hook, paths) in [(Webhook::Allocate, allocate), (Webhook::Resolve, resolve)] {
-        for path in paths {
-            config.service(resource(hook, Form::Plain, path).default_service(answer::only("POST")));
+    for patterns in [exactly, with_a_slash] {
+        for (hook, paths) in PLAIN {
+            for path in paths {
+                let plain = resource(hook, Form::Plain, patterns(path));
+                config.service(plain.default_service(answer::only("POST")));
+            }
         }
-        let path = format!("/webhooks/{{account}}/{{secret}}/{}", verb(hook));
-        // Another method is told nothing, whatever the secret.
-        config.service(resource(hook, Form::Path, &path).default_service(web::to(answer::not_found)));
+        for (hook, _) in PLAIN {
+            let path = format!("{WITH_SECRET}{{account}}/{{secret}}/{}", verb(hook));
+            // Another method is told nothing, whatever the secret.
+            let secret = resource(hook, Form::Path, patterns(&path));
+            config.service(secret.default_service(web::to(answer::not_found)));
+        }
     }
 }
 
-/// A path, with or without a slash at its end: dashboards are typed into by hand.
-fn resource(hook: Webhook, form: Form, path: &str) -> Resource {
+/// The path alone. The router compares a path without parameters as text, and of a list each by a regular expression;
+/// so these come first.
+fn exactly(path: &str) -> Vec<String> {
+    vec![path.to_owned()]
+}
+
+/// A path, or one with a slash at its end: dashboards are typed into by hand. The access log names both by the first.
+fn with_a_slash(path: &str) -> Vec<String> {
+    vec![path.to_owned(), format!("{path}/")]
+}
+
+fn resource(hook: Webhook, form: Form, patterns: Vec<String>) -> Resource {
     let handler = move |request: HttpRequest, payload: Payload, webhooks: Data<Webhooks>| async move {
         receive(hook, form, &request, payload, &webhooks).await
     };
-    web::resource([path.to_owned(), format!("{path}/")]).route(web::post().to(handler))
+    web::resource(patterns).route(web::post().to(handler))
 }
 
 async fn receive(
@@ -182,5 +205,24 @@ impl Refused {
             Self::Webhook(_) => {}
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::{App, test};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn both_spellings_of_a_path_have_one_name_in_the_access_log() {
+        let app = test::init_service(App::new().configure(routes)).await;
+        for path in PLAIN.iter().flat_map(|(_, paths)| *paths) {
+            for spelling in [path.to_owned(), format!("{path}/")] {
+                let request = test::TestRequest::post().uri(&spelling).to_request();
+                let response = test::call_service(&app, request).await;
+                assert_eq!(response.request().match_pattern().as_deref(), Some(path), "{spelling}");
+            }
+        }
     }
 }
