@@ -67,6 +67,11 @@ const PLAIN: [(Webhook, [&str; 2]); 2] = [
 /// Where the paths that hold the secret begin.
 const WITH_SECRET: &str = "/webhooks/";
 
+/// Whether webhooks are taken at this path, as they are written most often; nothing else is.
+pub(crate) fn is_path(path: &str) -> bool {
+    path.starts_with(WITH_SECRET) || PLAIN.iter().any(|(_, paths)| paths.contains(&path))
+}
+
 /// Adds the routes of both webhooks.
 pub(crate) fn routes(config: &mut ServiceConfig) {
     for patterns in [exactly, with_a_slash] {
