@@ -1,7 +1,12 @@
 //! The webhooks: check the secret, read the body, parse, wait for the commit, answer.
 
-use std::time::{Duration, Instant};
+use std::{
+    cell::OnceCell,
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
+use ::metrics::{Counter, Histogram};
 use actix_web::{
     HttpRequest, HttpResponse, Resource,
     http::{
@@ -15,7 +20,6 @@ use sebastian_platform::{
     Webhook,
     qiscus::{WebhookError, parse_allocation, parse_resolve},
 };
-use serde::Serialize;
 
 use crate::{
     accept::{Accepter, NotAccepted},
@@ -29,12 +33,40 @@ use crate::{
 /// When a refused sender may try again: longer than a commit, shorter than any sender's patience.
 const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("2");
 
+/// What an accepted webhook is answered with.
+const ACCEPTED: &str = r#"{"status":"accepted"}"#;
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
 /// What the webhook routes work with.
 pub(crate) struct Webhooks {
     pub gate: WebhookGate,
     pub accepter: Accepter,
     pub default_inbox: Option<InboxId>,
     pub body_timeout: Duration,
+}
+
+/// The metrics of one hook's answers. What every webhook counts is looked up once, and not before the first of them.
+struct Meter {
+    event: &'static str,
+    seconds: OnceCell<Histogram>,
+    accepted: OnceCell<Counter>,
+}
+
+impl Meter {
+    fn new(hook: Webhook) -> Self {
+        Self { event: verb(hook), seconds: OnceCell::new(), accepted: OnceCell::new() }
+    }
+
+    fn answered(&self, result: Result<(), &Refused>, took: Duration) {
+        let event = self.event;
+        let counter = |result| ::metrics::counter!(metrics::WEBHOOKS, "event" => event, "result" => result);
+        match result {
+            Ok(()) => self.accepted.get_or_init(|| counter("accepted")).increment(1),
+            Err(refused) => counter(refused.label()).increment(1),
+        }
+        let histogram = || ::metrics::histogram!(metrics::WEBHOOK_SECONDS, "event" => event);
+        self.seconds.get_or_init(histogram).record(took);
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -102,8 +134,10 @@ fn with_a_slash(path: &str) -> Vec<String> {
 }
 
 fn resource(hook: Webhook, form: Form, patterns: Vec<String>) -> Resource {
-    let handler = move |request: HttpRequest, payload: Payload, webhooks: Data<Webhooks>| async move {
-        receive(hook, form, &request, payload, &webhooks).await
+    let meter = Rc::new(Meter::new(hook));
+    let handler = move |request: HttpRequest, payload: Payload, webhooks: Data<Webhooks>| {
+        let meter = Rc::clone(&meter);
+        async move { receive(hook, form, &request, payload, &webhooks, &meter).await }
     };
     web::resource(patterns).route(web::post().to(handler))
 }
@@ -114,21 +148,15 @@ async fn receive(
     request: &HttpRequest,
     payload: Payload,
     webhooks: &Webhooks,
+    meter: &Meter,
 ) -> HttpResponse {
     let began = Instant::now();
     let taken = webhooks.take(hook, form, request, payload).await;
-    let result = taken.as_ref().map_or_else(Refused::label, |()| "accepted");
-    ::metrics::counter!(metrics::WEBHOOKS, "event" => verb(hook), "result" => result).increment(1);
-    ::metrics::histogram!(metrics::WEBHOOK_SECONDS, "event" => verb(hook)).record(began.elapsed());
+    meter.answered(taken.as_ref().copied(), began.elapsed());
     match taken {
-        Ok(()) => HttpResponse::Ok().json(Accepted { status: "accepted" }),
+        Ok(()) => HttpResponse::Ok().insert_header((header::CONTENT_TYPE, JSON)).body(ACCEPTED),
         Err(refused) => refused.answer(request),
     }
-}
-
-#[derive(Serialize)]
-struct Accepted {
-    status: &'static str,
 }
 
 impl Webhooks {
