@@ -33,6 +33,10 @@ impl<'a> Json<'a> {
 
     /// The named fields of an object; absent ones read as null.
     pub fn object<const N: usize>(self, names: [&str; N]) -> Result<[Json<'a>; N], NoObject> {
+        // Most often it is absent, and serde_json would first write a sentence about that.
+        if self.is_null() {
+            return Err(NoObject::OtherType);
+        }
         let mut text = serde_json::Deserializer::from_str(self.0);
         let fields = text.deserialize_map(Fields(&names)).and_then(|fields| text.end().map(|()| fields));
         fields.map_err(|error| match error.classify() {
@@ -43,6 +47,9 @@ impl<'a> Json<'a> {
 
     /// The elements of an array.
     pub fn array(self) -> Option<Vec<Json<'a>>> {
+        if self.is_null() {
+            return None;
+        }
         let elements: Vec<&'a RawValue> = serde_json::from_str(self.0).ok()?;
         Some(elements.into_iter().map(|element| Json(element.get())).collect())
     }
