@@ -8,12 +8,32 @@ use crate::{ConversationId, FairDistribution, Timestamp};
 
 /// Conversations given, each once, by when.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Stored")]
 pub struct RateWindow {
     /// Ascending.
-    given: Vec<(Timestamp, ConversationId)>,
+    given: Vec<Given>,
+    /// When the first was given: mostly all that is asked of a window, and a decision asks tens of thousands.
+    #[serde(skip)]
+    oldest: Option<Timestamp>,
     /// When some of them had been given before, ascending: that counts again should the last time come to nothing.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    before: Vec<(Timestamp, ConversationId)>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    before: Vec<Given>,
+}
+
+type Given = (Timestamp, ConversationId);
+
+/// A window as it is written.
+#[derive(Deserialize)]
+struct Stored {
+    given: Vec<Given>,
+    #[serde(default)]
+    before: Vec<Given>,
+}
+
+impl From<Stored> for RateWindow {
+    fn from(Stored { given, before }: Stored) -> Self {
+        Self { oldest: oldest(&given), given, before }
+    }
 }
 
 impl RateWindow {
@@ -22,7 +42,7 @@ impl RateWindow {
     pub fn from_stored(given: impl IntoIterator<Item = (Timestamp, ConversationId)>) -> Self {
         let mut given: Vec<_> = given.into_iter().collect();
         given.sort_unstable();
-        Self { given, before: Vec::new() }
+        Stored { given, before: Vec::new() }.into()
     }
 
     /// What was given when, ascending.
@@ -55,6 +75,7 @@ impl RateWindow {
     pub fn give(&mut self, conversation: ConversationId, now: Timestamp) {
         self.before.extend(remove(&mut self.given, conversation));
         insert(&mut self.given, (now, conversation));
+        self.oldest = oldest(&self.given);
     }
 
     /// Forgets the last time that `conversation` was given: it came to nothing.
@@ -63,24 +84,28 @@ impl RateWindow {
         if let Some(earlier) = remove(&mut self.before, conversation) {
             insert(&mut self.given, earlier);
         }
+        self.oldest = oldest(&self.given);
     }
 
     /// Drops what no longer counts within `window`.
     pub fn prune(&mut self, window: Duration, now: Timestamp) {
         let first = self.first_within(window, now);
         self.given.drain(..first);
+        self.oldest = oldest(&self.given);
         self.before.retain(|(at, _)| *at + window > now);
     }
 
     fn first_within(&self, window: Duration, now: Timestamp) -> usize {
-        let is_over = |(at, _): &(Timestamp, ConversationId)| *at + window <= now;
+        let is_over = |at: Timestamp| at + window <= now;
         // Whoever keeps windows prunes them, so that mostly the first is within.
-        let is_pruned = self.given.first().is_none_or(|first| !is_over(first));
-        if is_pruned { 0 } else { self.given.partition_point(is_over) }
+        let is_pruned = self.oldest.is_none_or(|oldest| !is_over(oldest));
+        if is_pruned { 0 } else { self.given.partition_point(|(at, _)| is_over(*at)) }
     }
 }
 
-type Given = (Timestamp, ConversationId);
+fn oldest(given: &[Given]) -> Option<Timestamp> {
+    given.first().map(|(at, _)| *at)
+}
 
 fn insert(given: &mut Vec<Given>, one: Given) {
     let place = given.partition_point(|other| other.0 <= one.0);
@@ -108,6 +133,15 @@ mod tests {
     #[test]
     fn what_is_exactly_a_window_old_no_longer_counts() {
         assert_eq!(given(&[61, 60, 59, 0]).count(WINDOW, NOW), 2);
+    }
+
+    #[test]
+    fn a_window_that_was_written_counts_as_it_did() {
+        let mut window = given(&[61, 10]);
+        window.give(ConversationId(2), NOW);
+        let read: RateWindow = serde_json::from_str(&serde_json::to_string(&window).unwrap()).unwrap();
+        assert_eq!(read, window);
+        assert_eq!(read.count(WINDOW, NOW), 1);
     }
 
     #[test]
