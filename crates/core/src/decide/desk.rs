@@ -75,8 +75,9 @@ impl<'a> Desk<'a> {
     /// Gives `member` a conversation of `inbox`.
     pub fn give(&mut self, member: &Member, inbox: Option<InboxId>) {
         self.given.push((member.seat, inbox));
+        let nth = u32::try_from(self.given.len()).unwrap_or(u32::MAX);
         let seat = &mut self.seats[member.seat];
-        seat.take(self.now, self.given.len());
+        seat.take(self.now, nth);
         self.with_room -= usize::from(seat.free() == 0);
         if let Some(tallies) = self.tallies.get_mut(&inbox) {
             tallies[member.seat].open += 1;

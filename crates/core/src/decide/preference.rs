@@ -14,7 +14,7 @@ pub(super) struct Rank {
     assignments: u32,
     online_ms: u64,
     last_assigned_at: Option<Timestamp>,
-    last_in_round: usize,
+    last_in_round: u32,
 }
 
 impl Ord for Rank {

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Snapshot, exclusions::Exclusions};
 use crate::{
-    Agent, AgentId, AgentLoad, Policy, Rejection, Rulebook, Timestamp, beside::Beside, rulebook::Own,
+    Agent, AgentId, AgentLoad, Policy, Rejection, Rulebook, Timestamp,
+    beside::Beside,
+    rulebook::{AgentRules, Own},
 };
 
 /// An agent and their work, as the round goes on.
@@ -30,13 +32,14 @@ pub(crate) struct Seat<'a> {
     pub online_ms: u64,
     pub last_assigned_at: Option<Timestamp>,
     /// Which of the round's assignments was their last; zero before the first.
-    pub last_in_round: usize,
+    pub last_in_round: u32,
 }
 
 impl<'a> Seat<'a> {
     fn new(
         agent: &'a Agent,
         load: Option<&AgentLoad>,
+        said: Option<&AgentRules>,
         own: Own<'a>,
         house: &HouseRules<'_>,
         now: Timestamp,
@@ -51,13 +54,13 @@ impl<'a> Seat<'a> {
         Self {
             agent,
             own,
-            group: house.exclusions.group(own.policy.map(|(id, _)| id)),
-            barred: house.bars(agent, own, now),
+            group: house.exclusions.group(said.and_then(|said| said.capacity_policy)),
+            barred: house.bars(agent, said, now),
             load,
             held: known.open,
             excess: load.map_or(0, |load| load - known.open),
             widest,
-            weight: own.rules.map_or(1, |rules| rules.weight),
+            weight: said.map_or(1, |said| said.weight),
             assignments: known.assignments_since(agent.online_since),
             online_ms: u64::try_from(online_ms).unwrap_or(u64::MAX).max(1),
             last_assigned_at: known.last_assigned_at,
@@ -77,8 +80,8 @@ impl<'a> Seat<'a> {
         let mut loads = Beside::new(loads.iter().map(|(agent, load)| (*agent, load)));
         let mut said = Beside::new(rules.agents.iter().map(|(agent, said)| (*agent, said)));
         agents.iter().map(move |agent| {
-            let own = Own::said(rules, said.at(agent.id));
-            Self::new(agent, loads.at(agent.id), own, &house, now)
+            let said = said.at(agent.id);
+            Self::new(agent, loads.at(agent.id), said, Own::said(rules, said), &house, now)
         })
     }
 
@@ -135,7 +138,7 @@ impl<'a> Seat<'a> {
     }
 
     /// Counts a conversation given now, as the `nth` of the round.
-    pub fn take(&mut self, now: Timestamp, nth: usize) {
+    pub fn take(&mut self, now: Timestamp, nth: u32) {
         self.load = self.load.map(|load| load + 1);
         self.assignments += 1;
         // A clock that stepped back must not make anybody seem idle for longer.
@@ -162,7 +165,7 @@ impl<'a> HouseRules<'a> {
     }
 
     /// Why an agent is given nothing at all.
-    fn bars(&self, agent: &Agent, own: Own<'_>, now: Timestamp) -> Option<Rejection> {
+    fn bars(&self, agent: &Agent, said: Option<&AgentRules>, now: Timestamp) -> Option<Rejection> {
         if !self.policy.roles.contains(&agent.role) {
             Some(Rejection::Role)
         } else if agent.forced_offline {
@@ -172,14 +175,14 @@ impl<'a> HouseRules<'a> {
         } else if self.on_leave.contains(&agent.id) {
             Some(Rejection::OnLeave)
         } else {
-            let paused = own.rules.and_then(|rules| rules.paused.as_ref());
+            let paused = said.and_then(|said| said.paused.as_ref());
             paused.is_some_and(|paused| paused.stands(now)).then_some(Rejection::Paused)
         }
     }
 
     /// The most an agent may hold in all, in whichever queue they may hold most. `None`: no limit.
     fn widest_limit(&self, own: Own<'_>) -> Option<u32> {
-        let by_inbox = own.policy.is_some_and(|(_, policy)| !policy.inbox_limits.is_empty());
-        own.capacity().or(if by_inbox { None } else { self.widest })
+        let by_inbox = own.policy.is_some_and(|policy| !policy.inbox_limits.is_empty());
+        own.capacity.or(if by_inbox { None } else { self.widest })
     }
 }

@@ -164,7 +164,7 @@ impl Rulebook {
     /// Most open conversations an agent may hold in all, as set for them.
     #[must_use]
     pub fn capacity_of(&self, agent: AgentId) -> Option<u32> {
-        Own::of(self, agent).capacity()
+        Own::of(self, agent).capacity
     }
 
     /// Whether decisions go by what agents hold of single inboxes.

@@ -8,7 +8,7 @@ use super::{
     AgentRules, AssignmentPolicy, CapacityPolicy, ExclusionRules, InboxRules, PriorityBoost, Rulebook, Team,
 };
 use crate::{
-    AgentId, CapacityPolicyId, FairDistribution, InboxId, Order, Policy, Preset, Strategy, TeamId, Timestamp,
+    AgentId, FairDistribution, InboxId, Order, Policy, Preset, Strategy, TeamId, Timestamp,
     conversation::Label,
 };
 
@@ -49,8 +49,9 @@ pub enum Exclusion {
 /// What is set for one agent.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Own<'a> {
-    pub rules: Option<&'a AgentRules>,
-    pub policy: Option<(CapacityPolicyId, &'a CapacityPolicy)>,
+    /// Most open conversations in all.
+    pub capacity: Option<u32>,
+    pub policy: Option<&'a CapacityPolicy>,
 }
 
 impl<'a> Own<'a> {
@@ -61,14 +62,9 @@ impl<'a> Own<'a> {
     /// Of an agent of whom `rules` are said.
     pub fn said(rulebook: &'a Rulebook, rules: Option<&'a AgentRules>) -> Self {
         let named = rules.and_then(|rules| rules.capacity_policy);
-        let policy = named.and_then(|id| Some((id, rulebook.capacity_policies.get(&id)?)));
-        Self { rules, policy }
-    }
-
-    /// Most open conversations in all.
-    pub fn capacity(self) -> Option<u32> {
-        let own = self.rules.and_then(|rules| rules.capacity);
-        own.or_else(|| self.policy?.1.total_limit)
+        let policy = named.and_then(|id| rulebook.capacity_policies.get(&id));
+        let capacity = rules.and_then(|rules| rules.capacity).or_else(|| policy?.total_limit);
+        Self { capacity, policy }
     }
 }
 
@@ -177,13 +173,13 @@ impl<'a> QueueRules<'a> {
 
     /// Both limits of an agent for whom `own` is set.
     pub(crate) fn limits(&self, own: Own<'_>) -> Limits {
-        let own_of_inbox = own.policy.and_then(|(_, policy)| policy.limit_of(self.inbox?));
+        let own_of_inbox = own.policy.and_then(|policy| policy.limit_of(self.inbox?));
         let shared = || {
             let team = self.team.and_then(|team| team.capacity);
             team.or_else(|| self.linked?.capacity).or(self.policy.capacity)
         };
         Limits {
-            in_all: own.capacity().or_else(|| if own_of_inbox.is_some() { None } else { shared() }),
+            in_all: own.capacity.or_else(|| if own_of_inbox.is_some() { None } else { shared() }),
             of_inbox: own_of_inbox.or(self.override_limit),
         }
     }
