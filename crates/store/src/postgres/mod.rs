@@ -28,7 +28,9 @@ mod working_set;
 use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use deadpool_postgres::{ClientWrapper, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use deadpool_postgres::{
+    ClientWrapper, Hook, HookError, ManagerConfig, Metrics, Object, Pool, RecyclingMethod, Runtime,
+};
 use sebastian_core::{
     AccountId, Adopted, AgentId, AgentLoad, Astray, Conversation, ConversationId, Listing, NewEvent, Policy,
     RoomId, Rulebook, Seen, Seq, Settled, Settlement, Timestamp, Timing,
@@ -49,10 +51,16 @@ const CALL_MAX: Duration = Duration::from_secs(8);
 /// To get a connection, new or pooled.
 const CONNECT_MAX: Duration = Duration::from_secs(2);
 
-/// Limits that hold inside the server, in milliseconds; `tcp_user_timeout` below is their like on the wire. No statement
-/// runs long enough to be worth compiling: where the planner thinks otherwise, that takes longer than the statement.
-const SERVER_LIMITS: &str = "-c statement_timeout=5000 -c lock_timeout=2000 \
-                             -c idle_in_transaction_session_timeout=1000 -c jit=off";
+/// What the server goes by on our connections. `tcp_user_timeout` below is the like of these limits on the wire.
+///
+/// - A statement has 5 s to run, 2 s to wait for a lock, and 1 s to follow the one before in its transaction.
+/// - A statement is planned once a connection, not once a call: the planner finds arrays of known length cheaper each
+///   time, and to plan takes longer than to run. Such a plan may be made while a table is small and used when it is not,
+///   so it never reads a whole table, nor joins by one, where there is an index; and it is made anew, see [`generation`].
+/// - No statement runs long enough to be worth compiling.
+pub const SESSION: &str = "-c statement_timeout=5000 -c lock_timeout=2000 -c idle_in_transaction_session_timeout=1000 \
+                           -c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off \
+                           -c enable_mergejoin=off -c jit=off";
 
 /// Every statement of the ledger; a test prepares each against the migrated schema.
 pub const ALL_SQL: &[&[&str]] = &[
@@ -94,6 +102,7 @@ impl PostgresStore {
             .wait_timeout(Some(CONNECT_MAX))
             .create_timeout(Some(CONNECT_MAX))
             .recycle_timeout(Some(CONNECT_MAX))
+            .post_recycle(Hook::sync_fn(plan_anew))
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|e| broken("the connection pool cannot be built", e))?;
@@ -128,6 +137,25 @@ impl PostgresStore {
     }
 }
 
+/// Forgets a connection's statements, and with them their plans, when another generation of these is due.
+fn plan_anew(client: &mut ClientWrapper, metrics: &Metrics) -> Result<(), HookError> {
+    let used_at = metrics.recycled.unwrap_or(metrics.created);
+    if generation(used_at.duration_since(metrics.created)) != generation(metrics.age()) {
+        client.statement_cache.clear();
+    }
+    Ok(())
+}
+
+/// By which plans a connection of this age goes: they are made anew when it is 1, 2, 4, up to 64 seconds old, then every 64
+/// seconds. As long as tables are small, one index is as good as another to the planner, and nobody tells it when a burst
+/// has filled them.
+fn generation(age: Duration) -> u64 {
+    match age.as_secs() {
+        seconds @ 0..64 => u64::from(u64::BITS - seconds.leading_zeros()),
+        seconds => 6 + seconds / 64,
+    }
+}
+
 /// Where a connection string leads, as people may see it: without its password. `None`: it does not parse.
 #[must_use]
 pub fn address(connection_string: &str) -> Option<String> {
@@ -145,8 +173,8 @@ pub fn address(connection_string: &str) -> Option<String> {
 fn connection_config(connection_string: &str) -> Result<tokio_postgres::Config, StoreError> {
     let mut config = tls::parse(connection_string)?;
     let options = match config.get_options() {
-        Some(theirs) => format!("{SERVER_LIMITS} {theirs}"),
-        None => SERVER_LIMITS.to_owned(),
+        Some(theirs) => format!("{SESSION} {theirs}"),
+        None => SESSION.to_owned(),
     };
     config
         .options(options)
@@ -330,5 +358,19 @@ impl Store for PostgresStore {
 
     async fn purge(&self, account: AccountId, keep: Keep, limit: u32) -> Result<u64, StoreError> {
         within(self.run_purge(account, keep, limit)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plans_are_made_anew_twice_as_late_each_time_and_every_minute_at_the_least() {
+        let due = |seconds: &u64| {
+            let at = |seconds| generation(Duration::from_secs(seconds));
+            at(*seconds) != at(seconds - 1)
+        };
+        assert_eq!((1..300).filter(due).collect::<Vec<_>>(), [1, 2, 4, 8, 16, 32, 64, 128, 192, 256]);
     }
 }
