@@ -1,4 +1,7 @@
 //! Folding, sorting, deciding and reserving: one transaction under the account's lock.
+//!
+//! Others wait for that lock, so what needs no answer of what stands before is sent with it: a usual round waits for
+//! PostgreSQL eight times, whatever it gives out. The order in which statements are sent is the order in which they run.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,16 +10,22 @@ use std::{
 };
 
 use deadpool_postgres::Transaction;
-use futures_util::future::try_join;
+use futures_util::{
+    future::{try_join, try_join_all},
+    try_join,
+};
 use sebastian_core::{
-    AccountId, AgentId, AgentLoad, Decision, Event, QueueKey, RoomId, Roster, Rulebook, Snapshot,
+    AccountId, AgentId, AgentLoad, Changes, Decision, Event, QueueKey, RoomId, Roster, Rulebook, Snapshot,
+    Timestamp,
     decide::{free_slots, servable},
     notice,
 };
+use tokio_postgres::{Row, Statement};
 
 use super::{
-    PostgresStore, outbox, parks, questions,
+    PostgresStore, outbox, parks, prepared, questions,
     queues::{self, Queue},
+    records::{self, Kept},
     rows, slots, turns,
     working_set::{self, Locked},
 };
@@ -36,13 +45,13 @@ const UNFOLDED: &str = "
     ORDER BY e.seq
     LIMIT $2";
 
-/// Index conversations_snoozed. $2 now, $3 most.
+/// Index conversations_snoozed. $2 most.
 const TO_BE_WOKEN: &str = "
     SELECT room_id
     FROM conversations
-    WHERE account_id = $1 AND state <> 'resolved' AND snoozed_until <= $2
+    WHERE account_id = $1 AND state <> 'resolved' AND snoozed_until <= (SELECT clock_timestamp())
     ORDER BY snoozed_until
-    LIMIT $3";
+    LIMIT $2";
 
 const FOLDED: &str = "UPDATE accounts SET folded_seq = $2, folded_at = $3 WHERE id = $1";
 
@@ -54,6 +63,34 @@ pub(super) struct Round<'a> {
     pub rules: Arc<Rulebook>,
 }
 
+/// What is to be folded: events, and rooms to be woken.
+struct Unfolded {
+    events: Vec<Event>,
+    woken: Vec<RoomId>,
+}
+
+impl Unfolded {
+    fn read(found: &[Row], woken: &[Row]) -> Result<Self, StoreError> {
+        Ok(Self {
+            events: found.iter().map(rows::event).collect::<Result<_, _>>()?,
+            woken: woken.iter().map(rows::room).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Whether there may be more of it.
+    fn is_full(&self) -> bool {
+        self.events.len() == FOLD_EVENTS_MAX || self.woken.len() == FOLD_EVENTS_MAX
+    }
+}
+
+/// What folding changed, still to be written.
+#[derive(Default)]
+struct Folded {
+    changes: Changes,
+    /// The last event and when it came; `None` where only rooms were woken.
+    last: Option<(i64, Timestamp)>,
+}
+
 impl PostgresStore {
     pub(super) async fn run_decide(
         &self,
@@ -62,20 +99,19 @@ impl PostgresStore {
     ) -> Result<Decided, StoreError> {
         let mut client = self.client().await?;
         let tx = client.transaction().await?;
-        let locked = working_set::lock(&tx, request.account).await?;
+        let (locked, unfolded) = begin(&tx, request.account).await?;
         let rules = self.rules(&tx, request.account, locked.rulebook_version).await?;
         self.books.remember(request.account, request.policy);
         let round = Round { tx: &tx, request, locked: &locked, rules };
-        let (folded, more) = self.fold(&round).await?;
         let mut decided = Decided {
-            folded: u32::try_from(folded).unwrap_or(u32::MAX),
-            more,
+            folded: u32::try_from(unfolded.events.len()).unwrap_or(u32::MAX),
+            more: unfolded.is_full(),
             pause: round::pause(locked.paused_until, locked.pause_reason.as_deref(), locked.now),
             failures: locked.failures,
             ..Decided::default()
         };
-        let all_stand_in_line = decided.pause.is_none() && parks::end(&round, &mut decided).await?;
-        let mut queues = queues::read(&round).await?;
+        let folded = self.fold(&round, unfolded).await?;
+        let (mut queues, all_stand_in_line) = line_up(&round, &folded, &mut decided).await?;
         decided.more |= queues::sort(&round, &mut queues).await?;
         if all_stand_in_line {
             self.give_out(&round, &queues, rule, &mut decided).await?;
@@ -84,27 +120,16 @@ impl PostgresStore {
         Ok(decided)
     }
 
-    /// Folds accepted events into conversations, and wakes those that were snoozed until now. Returns how many events,
-    /// and whether there may be more to do.
-    async fn fold(&self, round: &Round<'_>) -> Result<(usize, bool), StoreError> {
+    /// Folds accepted events into conversations, and wakes those that were snoozed until now.
+    async fn fold(&self, round: &Round<'_>, unfolded: Unfolded) -> Result<Folded, StoreError> {
         let Round { tx, request, locked, .. } = *round;
-        let (account, now) = (request.account, locked.now);
-        let most = i64::try_from(FOLD_EVENTS_MAX).unwrap_or(i64::MAX);
-        let (unfolded, to_be_woken) =
-            try_join(tx.prepare_cached(UNFOLDED), tx.prepare_cached(TO_BE_WOKEN)).await?;
-        let clock = SystemTime::from(now);
-        let (found, woken) = try_join(
-            tx.query(&unfolded, &[&account.0, &most]),
-            tx.query(&to_be_woken, &[&account.0, &clock, &most]),
-        )
-        .await?;
-        let mut events = found.iter().map(rows::event).collect::<Result<Vec<Event>, _>>()?;
-        let mut rooms = woken.iter().map(rows::room).collect::<Result<BTreeSet<RoomId>, _>>()?;
+        let Unfolded { mut events, woken } = unfolded;
+        let mut rooms = BTreeSet::from_iter(woken);
         rooms.extend(events.iter().map(|event| event.room.clone()));
         if rooms.is_empty() {
-            return Ok((0, false));
+            return Ok(Folded::default());
         }
-        let working_set = working_set::load(tx, account, &rooms, now, self.timing).await?;
+        let working_set = working_set::load(tx, request.account, &rooms, locked.now, self.timing).await?;
         let mut working_set =
             working_set.governed_by(round.rules.clone(), request.policy).with_roster(&request.roster);
         // Writers may have had different clocks: the order of acceptance is the one that counts.
@@ -115,13 +140,9 @@ impl PostgresStore {
             working_set.apply(event);
         }
         working_set.wake();
-        working_set::write(tx, account, now, &working_set.finish()).await?;
-        if let Some(last) = events.last() {
-            debug_assert!(last.seq.0 > locked.folded_seq, "an event is folded once");
-            let statement = tx.prepare_cached(FOLDED).await?;
-            tx.execute(&statement, &[&account.0, &last.seq.0, &SystemTime::from(folded_at)]).await?;
-        }
-        Ok((events.len(), events.len() == FOLD_EVENTS_MAX || woken.len() == FOLD_EVENTS_MAX))
+        let last = events.last().map(|last| (last.seq.0, folded_at));
+        debug_assert!(last.is_none_or(|(seq, _)| seq > locked.folded_seq), "an event is folded once");
+        Ok(Folded { changes: working_set.finish(), last })
     }
 
     /// Shows `rule` what waits, and carries out what it decides.
@@ -135,14 +156,14 @@ impl PostgresStore {
         let Round { tx, request, locked, rules } = round;
         let (account, policy, now) = (request.account, request.policy, locked.now);
         let limit = if locked.failures > 0 { request.limit.min(1) } else { request.limit };
+        let served = queues.iter().filter(|(_, queue)| queue.waits && queue.is_sorted).map(|(key, _)| *key);
+        let served: Vec<QueueKey> = served.collect();
+        if limit == 0 || served.is_empty() {
+            return Ok(());
+        }
         let loads = self.loads_for(tx, account, &request.roster).await?;
         let slots = free_slots(&request.roster, &loads, rules, policy, now).min(limit);
         if slots == 0 {
-            return Ok(());
-        }
-        let served = queues.iter().filter(|(_, queue)| queue.waits && queue.is_sorted).map(|(key, _)| *key);
-        let served: Vec<QueueKey> = served.collect();
-        if served.is_empty() {
             return Ok(());
         }
         let fair = round::fair_inboxes(rules, policy, served.iter().map(|key| key.inbox), now);
@@ -176,21 +197,13 @@ impl PostgresStore {
         };
         crate::crash_point!("decided");
         let parked = self.carry_out(round, queues, &snapshot, &decisions, decided).await?;
-        let filled = notice::filled(&snapshot, policy, &decisions, now);
-        let recorded = async {
-            if request.record {
-                self.record(round, &snapshot, &decisions, &decided.reserved).await?;
-            }
-            Ok(())
-        };
-        try_join(recorded, outbox::post(tx, account, &filled)).await?;
         let is_limited = locked.failures == 0 && decided.reserved.len() == limit as usize;
         // Those behind the parked may not have been seen.
         decided.more |= is_limited || parked;
         Ok(())
     }
 
-    /// Returns whether anything was parked.
+    /// Writes all that `decisions` ask for, in one round trip. Returns whether anything was parked.
     async fn carry_out(
         &self,
         round: &Round<'_>,
@@ -199,21 +212,28 @@ impl PostgresStore {
         decisions: &[Decision],
         decided: &mut Decided,
     ) -> Result<bool, StoreError> {
-        let tx = round.tx;
-        for (key, rotation) in decisions.iter().filter_map(|decision| decision.rotation.as_ref()) {
-            if let Some(queue) = queues.get(key) {
-                turns::set_rotation(tx, queue.id, rotation).await?;
-            }
-        }
+        let Round { tx, request, locked, .. } = *round;
+        let account = request.account;
         let Orders { choices, park, ask } = Orders::of(snapshot, decisions);
-        decided.ask = ask;
-        parks::begin(tx, &park).await?;
-        if !choices.is_empty() {
-            let account = round.request.account;
-            decided.reserved =
-                slots::take(tx, account, round.locked, &choices, snapshot, self.timing.reservation).await?;
-            crate::crash_point!("slots_taken");
+        let filled = notice::filled(snapshot, request.policy, decisions, locked.now);
+        let kept = Kept::of(round, snapshot, decisions, &choices);
+        let taking = prepared(tx, slots::TAKING).await?;
+        let [rotate, begin_park, post, keep] =
+            prepared(tx, [turns::SET_ROTATION, parks::PARK, outbox::POST, records::KEEP]).await?;
+        let rotated = decisions.iter().filter_map(|decision| decision.rotation.as_ref());
+        let rotations = rotated.filter_map(|(key, rotation)| Some((queues.get(key)?.id, rotation)));
+        let (_, (), reserved, (), recorded) = try_join!(
+            try_join_all(rotations.map(|(queue, turns)| turns::set_rotation(tx, &rotate, queue, turns))),
+            parks::begin(tx, &begin_park, &park),
+            slots::take(tx, &taking, account, locked, &choices, snapshot, self.timing.reservation),
+            outbox::post(tx, &post, account, &filled),
+            self.record(round, &keep, kept.as_ref()),
+        )?;
+        crate::crash_point!("slots_taken");
+        if let (Some(kept), false) = (&kept, recorded) {
+            self.record_with_agents(round, &keep, kept).await?;
         }
+        (decided.reserved, decided.ask) = (reserved, ask);
         Ok(!park.is_empty())
     }
 
@@ -230,4 +250,61 @@ impl PostgresStore {
         questions::add_counted_beside(tx, account, &over, since, &mut loads).await?;
         Ok(loads)
     }
+}
+
+/// Takes the account's lock, and reads what is to be folded.
+async fn begin(tx: &Transaction<'_>, account: AccountId) -> Result<(Locked, Unfolded), StoreError> {
+    let locking = prepared(tx, working_set::LOCKING).await?;
+    let [unfolded, to_be_woken] = prepared(tx, [UNFOLDED, TO_BE_WOKEN]).await?;
+    let most = i64::try_from(FOLD_EVENTS_MAX).unwrap_or(i64::MAX);
+    let read = async {
+        let (events, woken) =
+            try_join(tx.query(&unfolded, &[&account.0, &most]), tx.query(&to_be_woken, &[&account.0, &most]))
+                .await?;
+        Unfolded::read(&events, &woken)
+    };
+    try_join(working_set::lock_by(tx, &locking, account), read).await
+}
+
+/// Writes what was folded, lets those wait in their queues again whose time has come, and reads the queues. False beside
+/// them: some are still to stand in line before anybody may be served.
+async fn line_up(
+    round: &Round<'_>,
+    folded: &Folded,
+    decided: &mut Decided,
+) -> Result<(BTreeMap<QueueKey, Queue>, bool), StoreError> {
+    let Round { tx, request, locked, rules } = round;
+    let account = request.account;
+    let is_paused = decided.pause.is_some();
+    let writing = prepared(*tx, working_set::WRITING).await?;
+    let [mark, unpark, read] = prepared(*tx, [FOLDED, parks::UNPARK, queues::QUEUES]).await?;
+    let end_parks = async { if is_paused { Ok(false) } else { parks::end(round, &unpark).await } };
+    let ((), (), left, mut queues) = try_join!(
+        working_set::write_by(tx, &writing, account, locked.now, &folded.changes),
+        mark_folded(tx, &mark, account, folded.last),
+        end_parks,
+        queues::read(round, &read),
+    )?;
+    decided.more |= left;
+    let refunds = &folded.changes.refunds;
+    turns::give_back(tx, account, refunds).await?;
+    let rules_changed = !is_paused && locked.decided_version != rules.version;
+    let all_stand_in_line = !is_paused && (!rules_changed || parks::end_exclusions(round).await?);
+    decided.more |= !is_paused && !all_stand_in_line;
+    if rules_changed || !refunds.is_empty() {
+        queues = queues::read(round, &read).await?;
+    }
+    Ok((queues, all_stand_in_line))
+}
+
+async fn mark_folded(
+    tx: &Transaction<'_>,
+    statement: &Statement,
+    account: AccountId,
+    last: Option<(i64, Timestamp)>,
+) -> Result<(), StoreError> {
+    if let Some((seq, at)) = last {
+        tx.execute(statement, &[&account.0, &seq, &SystemTime::from(at)]).await?;
+    }
+    Ok(())
 }

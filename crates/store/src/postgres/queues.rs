@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use deadpool_postgres::Transaction;
 use sebastian_core::{ConversationId, Head, QueueKey, Rotation, Seq};
-use tokio_postgres::Row;
+use tokio_postgres::{Row, Statement};
 
 use super::{decide::Round, rows, turns};
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
 pub(super) const ALL_SQL: &[&str] = &[QUEUES, SORT, SORTED, HEADS];
 
 /// Index conversations_heads, for one of each queue.
-const QUEUES: &str = "
+pub(super) const QUEUES: &str = "
     SELECT q.id, q.inbox_id, q.team_id, q.turn_agents, q.turns, q.sorting,
            (SELECT c.id
             FROM conversations c
@@ -85,10 +85,12 @@ pub(super) struct Queue {
     pub is_sorted: bool,
 }
 
-/// The account's queues.
-pub(super) async fn read(round: &Round<'_>) -> Result<BTreeMap<QueueKey, Queue>, StoreError> {
-    let statement = round.tx.prepare_cached(QUEUES).await?;
-    let found = round.tx.query(&statement, &[&round.request.account.0]).await?;
+/// The account's queues. `statement` is [`QUEUES`], sent at the first poll.
+pub(super) async fn read(
+    round: &Round<'_>,
+    statement: &Statement,
+) -> Result<BTreeMap<QueueKey, Queue>, StoreError> {
+    let found = round.tx.query(statement, &[&round.request.account.0]).await?;
     let queue = |row: &Row| {
         let queue = Queue {
             id: row.try_get("id")?,

@@ -7,19 +7,23 @@ use std::{
 };
 
 use sebastian_core::{
-    AccountId, Agent, AgentId, ConversationId, Decision, Policy, Rulebook, Snapshot, Timestamp,
+    AccountId, Agent, AgentId, ConversationId, Decision, Policy, Roster, Rulebook, Snapshot,
 };
-use tokio_postgres::{Row, types::Json};
+use tokio_postgres::{Row, Statement, types::Json};
 
 use super::{PostgresStore, decide::Round, error::broken, rows};
-use crate::{Recorded, Reservation, StoreError, round, stored::Stored};
+use crate::{
+    Recorded, StoreError,
+    round::{self, Choice},
+    stored::Stored,
+};
 
 pub(super) const ALL_SQL: &[&str] = &[KEEP, ADD_ROSTER, DECISIONS];
 
 /// Keeps nothing when the roster is not there. $2 when, $3 version of the rulebook, $4 policy, $5 snapshot, $6 hash of the
-/// roster; then one array a column: $7 conversations, $8 attempts, $9 agents, $10 how long each had waited, in ms. The
-/// roster's row is written, not only read, so that a purge under way finds it named.
-const KEEP: &str = "
+/// roster; then one array a column: $7 conversations, $8 agents, $9 how long each had waited, in ms. Attempts are those
+/// that the round itself began. The roster's row is written, not only read, so that a purge under way finds it named.
+pub(super) const KEEP: &str = "
     WITH named AS (
         UPDATE rosters
         SET named_at = GREATEST(named_at, $2)
@@ -31,9 +35,10 @@ const KEEP: &str = "
         RETURNING id
     )
     INSERT INTO decisions (account_id, conversation_id, attempt, round_id, agent_id, waited_ms)
-    SELECT $1, u.conversation_id, u.attempt, round.id, u.agent_id, u.waited_ms
-    FROM round, unnest($7::bigint[], $8::int[], $9::bigint[], $10::bigint[])
-         AS u (conversation_id, attempt, agent_id, waited_ms)";
+    SELECT $1, c.id, c.attempt, round.id, u.agent_id, u.waited_ms
+    FROM round
+    CROSS JOIN unnest($7::bigint[], $8::bigint[], $9::bigint[]) AS u (conversation_id, agent_id, waited_ms)
+    JOIN conversations c ON c.id = u.conversation_id";
 
 /// $2 when, $3 body.
 const ADD_ROSTER: &str = "
@@ -53,38 +58,48 @@ const DECISIONS: &str = "
     ORDER BY d.attempt DESC
     LIMIT $3";
 
-/// A round as its row has it, apart from its roster.
-struct Kept<'a> {
+/// A round as its row has it, and the agents it saw, who are stored apart.
+pub(super) struct Kept<'a> {
+    agents_seen: Arc<Roster>,
     version: i64,
     policy: &'a Policy,
     snapshot: Stored,
     conversations: Vec<i64>,
-    attempts: Vec<i32>,
     agents: Vec<i64>,
     waited: Vec<i64>,
 }
 
 impl<'a> Kept<'a> {
-    fn new(snapshot: Stored, policy: &'a Policy, reserved: &[Reservation], now: Timestamp) -> Self {
+    /// A round that reserves `choices`. `None` where it reserves nothing, or nothing is to be kept.
+    pub fn of(
+        round: &Round<'a>,
+        snapshot: &Snapshot,
+        decisions: &[Decision],
+        choices: &[Choice<'_>],
+    ) -> Option<Self> {
+        if !round.request.record {
+            return None;
+        }
+        let (policy, now) = (round.request.policy, round.locked.now);
+        let (snapshot, agents_seen) = Stored::new(round::recordable(snapshot, decisions)?, now);
         let millis = |waited: Duration| i64::try_from(waited.as_millis()).unwrap_or(i64::MAX);
-        Self {
+        Some(Self {
+            agents_seen,
             version: i64::try_from(snapshot.version()).unwrap_or(i64::MAX),
             policy,
             snapshot,
-            conversations: reserved.iter().map(|one| one.attempt.conversation.0).collect(),
-            attempts: reserved.iter().map(|one| rows::signed(one.attempt.number)).collect(),
-            agents: reserved.iter().map(|one| one.agent.0).collect(),
-            waited: reserved.iter().map(|one| millis(now.since(one.opened_at))).collect(),
-        }
+            conversations: choices.iter().map(|choice| choice.head.conversation.0).collect(),
+            agents: choices.iter().map(|choice| choice.agent.0).collect(),
+            waited: choices.iter().map(|choice| millis(now.since(choice.head.opened_at))).collect(),
+        })
     }
 
-    /// Whether `roster` was there to be named.
-    async fn write(&self, round: &Round<'_>, roster: &[u8]) -> Result<bool, StoreError> {
-        let statement = round.tx.prepare_cached(KEEP).await?;
+    /// Whether `roster` was there to be named. `keep` is [`KEEP`].
+    async fn write(&self, round: &Round<'_>, keep: &Statement, roster: &[u8]) -> Result<bool, StoreError> {
         let written = round
             .tx
             .execute(
-                &statement,
+                keep,
                 &[
                     &round.request.account.0,
                     &SystemTime::from(round.locked.now),
@@ -93,7 +108,6 @@ impl<'a> Kept<'a> {
                     &Json(&self.snapshot),
                     &roster,
                     &self.conversations,
-                    &self.attempts,
                     &self.agents,
                     &self.waited,
                 ],
@@ -104,29 +118,36 @@ impl<'a> Kept<'a> {
 }
 
 impl PostgresStore {
-    /// Records a round, if it reserved anything.
+    /// Records a round over agents who were stored before, sent at the first poll behind what reserves. False: they were
+    /// not, and [`record_with_agents`](Self::record_with_agents) is to be called.
     pub(super) async fn record(
         &self,
         round: &Round<'_>,
-        snapshot: &Snapshot,
-        decisions: &[Decision],
-        reserved: &[Reservation],
-    ) -> Result<(), StoreError> {
-        let Some(snapshot) = round::recordable(snapshot, decisions) else { return Ok(()) };
-        let (account, now) = (round.request.account, round.locked.now);
-        let (snapshot, agents) = Stored::new(snapshot, now);
-        let kept = Kept::new(snapshot, round.request.policy, reserved, now);
-        if let Some(hash) = self.books.roster_kept(account, &agents.agents)
-            && kept.write(round, &hash).await?
-        {
-            return Ok(());
+        keep: &Statement,
+        kept: Option<&Kept<'_>>,
+    ) -> Result<bool, StoreError> {
+        let Some(kept) = kept else { return Ok(true) };
+        match self.books.roster_kept(round.request.account, &kept.agents_seen.agents) {
+            Some(hash) => kept.write(round, keep, &hash).await,
+            None => Ok(false),
         }
-        let body = serde_json::to_string(&agents.agents).map_err(|e| broken("a roster is no JSON", e))?;
+    }
+
+    /// Records a round and the agents it saw.
+    pub(super) async fn record_with_agents(
+        &self,
+        round: &Round<'_>,
+        keep: &Statement,
+        kept: &Kept<'_>,
+    ) -> Result<(), StoreError> {
+        let (account, now) = (round.request.account, SystemTime::from(round.locked.now));
+        let body = serde_json::to_string(&kept.agents_seen.agents);
+        let body = body.map_err(|e| broken("a roster is no JSON", e))?;
         let statement = round.tx.prepare_cached(ADD_ROSTER).await?;
-        let row = round.tx.query_one(&statement, &[&account.0, &SystemTime::from(now), &body]).await?;
+        let row = round.tx.query_one(&statement, &[&account.0, &now, &body]).await?;
         let hash: Vec<u8> = row.try_get("hash")?;
-        kept.write(round, &hash).await?;
-        self.books.keep_roster(account, agents, hash);
+        kept.write(round, keep, &hash).await?;
+        self.books.keep_roster(account, kept.agents_seen.clone(), hash);
         Ok(())
     }
 

@@ -6,9 +6,9 @@ use std::{
 };
 
 use deadpool_postgres::Transaction;
-use futures_util::future::try_join3;
+use futures_util::try_join;
 use sebastian_core::{AccountId, AgentId, ConversationId, Snapshot, Timestamp};
-use tokio_postgres::Row;
+use tokio_postgres::{Row, Statement};
 
 use super::{rows, turns, working_set::Locked};
 use crate::{
@@ -46,18 +46,23 @@ const ADD_LOADS: &str = "
 
 const DECIDED: &str = "UPDATE accounts SET decided = decided + $2 WHERE id = $1";
 
-/// Takes the slots of `choices`, and counts them in loads and windows. `span` is how long the platform may be told.
+/// What takes slots, for [`take`].
+pub(super) const TAKING: [&str; 4] = [RESERVE, ADD_LOADS, DECIDED, turns::SET_WINDOWS];
+
+/// Takes the slots of `choices`, and counts them in loads and windows; sent at the first poll. `span` is how long the
+/// platform may be told.
 pub(super) async fn take(
     tx: &Transaction<'_>,
+    [reserve, add_loads, counted, set_windows]: &[Statement; TAKING.len()],
     account: AccountId,
     locked: &Locked,
     choices: &[Choice<'_>],
     snapshot: &Snapshot,
     span: Duration,
 ) -> Result<Vec<Reservation>, StoreError> {
-    let (reserve, add_loads, counted) =
-        try_join3(tx.prepare_cached(RESERVE), tx.prepare_cached(ADD_LOADS), tx.prepare_cached(DECIDED))
-            .await?;
+    if choices.is_empty() {
+        return Ok(Vec::new());
+    }
     let now = locked.now;
     let (clock, deadline) = (SystemTime::from(now), SystemTime::from(now + span));
     let ids: Vec<i64> = choices.iter().map(|choice| choice.head.conversation.0).collect();
@@ -74,13 +79,12 @@ pub(super) async fn take(
         slots.into_iter().map(|(agent, taken)| (agent.0, taken)).unzip();
 
     let windows = round::windows_after(choices, &snapshot.windows, now);
-    let (reserved, _, _) = try_join3(
-        tx.query(&reserve, &[&deadline, &locked.decided, &ids, &agents, &turns]),
-        tx.execute(&add_loads, &[&account.0, &takers, &taken, &shifts, &clock]),
-        tx.execute(&counted, &[&account.0, &places]),
-    )
-    .await?;
-    turns::set_windows(tx, account, &windows).await?;
+    let (reserved, _, _, ()) = try_join!(
+        async { Ok(tx.query(reserve, &[&deadline, &locked.decided, &ids, &agents, &turns]).await?) },
+        async { Ok(tx.execute(add_loads, &[&account.0, &takers, &taken, &shifts, &clock]).await?) },
+        async { Ok(tx.execute(counted, &[&account.0, &places]).await?) },
+        turns::set_windows(tx, set_windows, account, &windows),
+    )?;
     let mut attempts: HashMap<ConversationId, &Row> = HashMap::with_capacity(reserved.len());
     for row in &reserved {
         attempts.insert(ConversationId(row.try_get("id")?), row);

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use deadpool_postgres::{GenericClient, Transaction};
 use sebastian_core::{AccountId, AgentId, InboxId, RateWindow, Rotation, Turn, rooms::Refund};
-use tokio_postgres::Row;
+use tokio_postgres::{Row, Statement};
 
-use super::rows;
+use super::{prepared, rows};
 use crate::{StoreError, round::Windows};
 
 pub(super) const ALL_SQL: &[&str] =
@@ -20,7 +20,7 @@ const ROTATION_OF: &str = "
       AND COALESCE(inbox_id, 0) = COALESCE($2::bigint, 0) AND (inbox_id IS NULL) = ($2::bigint IS NULL)
       AND COALESCE(team_id, 0) = COALESCE($3::bigint, 0) AND (team_id IS NULL) = ($3::bigint IS NULL)";
 
-const SET_ROTATION: &str = "UPDATE queues SET turn_agents = $2, turns = $3 WHERE id = $1";
+pub(super) const SET_ROTATION: &str = "UPDATE queues SET turn_agents = $2, turns = $3 WHERE id = $1";
 
 /// Index rate_windows_key, inbox by inbox. $2 inboxes.
 const WINDOWS: &str = "
@@ -48,7 +48,7 @@ const WINDOW_OF: &str = "
       AND COALESCE(inbox_id, 0) = COALESCE($2::bigint, 0) AND (inbox_id IS NULL) = ($2::bigint IS NULL)";
 
 /// One array a column.
-const SET_WINDOWS: &str = "
+pub(super) const SET_WINDOWS: &str = "
     INSERT INTO rate_windows (account_id, inbox_id, agent_id, given)
     SELECT $1, inbox_id, agent_id, given
     FROM unnest($2::bigint[], $3::bigint[], $4::jsonb[]) AS u (inbox_id, agent_id, given)
@@ -86,8 +86,10 @@ fn window(row: &Row) -> Result<((Option<InboxId>, AgentId), RateWindow), StoreEr
     Ok(((inbox, AgentId(row.try_get("agent_id")?)), window))
 }
 
+/// `statement` is [`SET_WINDOWS`], sent at the first poll.
 pub(super) async fn set_windows(
     tx: &Transaction<'_>,
+    statement: &Statement,
     account: AccountId,
     windows: &Windows,
 ) -> Result<(), StoreError> {
@@ -97,8 +99,7 @@ pub(super) async fn set_windows(
     let inboxes: Vec<Option<i64>> = windows.keys().map(|(inbox, _)| inbox.map(|inbox| inbox.0)).collect();
     let agents: Vec<i64> = windows.keys().map(|(_, agent)| agent.0).collect();
     let given = windows.values().map(rows::json).collect::<Result<Vec<_>, _>>()?;
-    let statement = tx.prepare_cached(SET_WINDOWS).await?;
-    tx.execute(&statement, &[&account.0, &inboxes, &agents, &given]).await?;
+    tx.execute(statement, &[&account.0, &inboxes, &agents, &given]).await?;
     Ok(())
 }
 
@@ -108,6 +109,10 @@ pub(super) async fn give_back(
     account: AccountId,
     refunds: &[Refund],
 ) -> Result<(), StoreError> {
+    if refunds.is_empty() {
+        return Ok(());
+    }
+    let [rotate, set] = prepared(tx, [SET_ROTATION, SET_WINDOWS]).await?;
     for Refund { conversation, agent, turn } in refunds {
         let Turn { inbox, team, charge } = *turn;
         let (inbox, team) = (inbox.map(|inbox| inbox.0), team.map(|team| team.0));
@@ -116,14 +121,14 @@ pub(super) async fn give_back(
             if let Some(row) = tx.query_opt(&statement, &[&account.0, &inbox, &team]).await? {
                 let mut turns = rotation(&row)?;
                 turns.refund(*agent, charge);
-                set_rotation(tx, row.try_get("id")?, &turns).await?;
+                set_rotation(tx, &rotate, row.try_get("id")?, &turns).await?;
             }
         }
         let statement = tx.prepare_cached(WINDOW_OF).await?;
         if let Some(row) = tx.query_opt(&statement, &[&account.0, &inbox, &agent.0]).await? {
             let (key, mut given) = window(&row)?;
             given.take_back(*conversation);
-            set_windows(tx, account, &Windows::from([(key, given)])).await?;
+            set_windows(tx, &set, account, &Windows::from([(key, given)])).await?;
         }
     }
     Ok(())
@@ -134,13 +139,14 @@ pub(super) fn rotation(row: &Row) -> Result<Rotation, StoreError> {
     Ok(Rotation::from_stored(agents.into_iter().map(AgentId).zip(turns)))
 }
 
+/// `statement` is [`SET_ROTATION`], sent at the first poll.
 pub(super) async fn set_rotation(
     tx: &Transaction<'_>,
+    statement: &Statement,
     queue: i64,
     turns: &Rotation,
 ) -> Result<(), StoreError> {
     let (agents, turns): (Vec<i64>, Vec<i64>) = turns.iter().map(|(agent, turn)| (agent.0, turn)).unzip();
-    let statement = tx.prepare_cached(SET_ROTATION).await?;
-    tx.execute(&statement, &[&queue, &agents, &turns]).await?;
+    tx.execute(statement, &[&queue, &agents, &turns]).await?;
     Ok(())
 }

@@ -6,15 +6,15 @@ use std::{
 };
 
 use deadpool_postgres::Transaction;
-use futures_util::future::try_join;
+use futures_util::{future::try_join, try_join};
 use sebastian_core::{
     AccountId, AgentChange, AgentId, Changes, Conversation, QueueKey, RoomId, Rooms, ServiceId, Timestamp,
     Timing,
 };
-use tokio_postgres::Row;
+use tokio_postgres::{Row, Statement};
 
 use super::{
-    PostgresStore, outbox,
+    PostgresStore, outbox, prepared,
     rows::{self, Columns},
     turns,
 };
@@ -119,11 +119,16 @@ const UPDATE: &str = "
                  AND COALESCE(q.team_id, 0) = COALESCE(u.team_id, 0) AND (q.team_id IS NULL) = (u.team_id IS NULL)
     WHERE c.id = u.id";
 
-/// $2 inboxes, $3 teams.
+/// Index queues_key. Looked for first: a conflict costs a number of the sequence each time. $2 inboxes, $3 teams.
 const ADD_QUEUES: &str = "
     INSERT INTO queues (account_id, inbox_id, team_id)
     SELECT $1, inbox_id, team_id
     FROM unnest($2::bigint[], $3::bigint[]) AS u (inbox_id, team_id)
+    WHERE NOT EXISTS (
+        SELECT FROM queues q
+        WHERE q.account_id = $1
+          AND COALESCE(q.inbox_id, 0) = COALESCE(u.inbox_id, 0) AND (q.inbox_id IS NULL) = (u.inbox_id IS NULL)
+          AND COALESCE(q.team_id, 0) = COALESCE(u.team_id, 0) AND (q.team_id IS NULL) = (u.team_id IS NULL))
     ON CONFLICT DO NOTHING";
 
 /// One array a column, in order of acceptance.
@@ -191,10 +196,22 @@ pub(super) struct Locked {
     pub decided_version: u64,
 }
 
+/// What takes the lock, for [`lock_by`].
+pub(super) const LOCKING: [&str; 2] = [LOCK, NOW];
+
 /// Takes the account's decision lock and tells the time after.
 pub(super) async fn lock(tx: &Transaction<'_>, account: AccountId) -> Result<Locked, StoreError> {
-    let (lock, now) = try_join(tx.prepare_cached(LOCK), tx.prepare_cached(NOW)).await?;
-    let (row, now) = try_join(tx.query_one(&lock, &[&account.0]), tx.query_one(&now, &[])).await?;
+    let locking = prepared(tx, LOCKING).await?;
+    lock_by(tx, &locking, account).await
+}
+
+/// The same, sent at the first poll.
+pub(super) async fn lock_by(
+    tx: &Transaction<'_>,
+    [lock, now]: &[Statement; LOCKING.len()],
+    account: AccountId,
+) -> Result<Locked, StoreError> {
+    let (row, now) = try_join(tx.query_one(lock, &[&account.0]), tx.query_one(now, &[])).await?;
     Ok(Locked {
         now: rows::needed(&now, "now")?,
         folded_seq: row.try_get("folded_seq")?,
@@ -233,6 +250,10 @@ fn closed_service(row: &Row) -> Result<(RoomId, ServiceId), StoreError> {
     Ok((rows::room(row)?, service))
 }
 
+/// Statements that write changes, for [`write_by`].
+pub(super) const WRITING: [&str; 7] =
+    [ADD_QUEUES, UPDATE, INSERT, ADD_CLOSED_SERVICES, ADD_LOADS, MOVE_LOADS, outbox::POST];
+
 /// Writes what the core changed.
 pub(super) async fn write(
     tx: &Transaction<'_>,
@@ -240,22 +261,41 @@ pub(super) async fn write(
     now: Timestamp,
     changes: &Changes,
 ) -> Result<(), StoreError> {
-    add_queues(tx, account, changes).await?;
-    update(tx, account, &changes.updated).await?;
-    insert(tx, account, &changes.opened).await?;
-    add_closed_services(tx, account, now, &changes.closed_services).await?;
-    move_loads(tx, account, &changes.agents).await?;
-    turns::give_back(tx, account, &changes.refunds).await?;
-    outbox::post(tx, account, &changes.notices).await
+    let writing = prepared(tx, WRITING).await?;
+    write_by(tx, &writing, account, now, changes).await?;
+    turns::give_back(tx, account, &changes.refunds).await
 }
 
-async fn add_queues(tx: &Transaction<'_>, account: AccountId, changes: &Changes) -> Result<(), StoreError> {
+/// The same apart from refunds, sent at the first poll: whatever is polled after it finds it written.
+pub(super) async fn write_by(
+    tx: &Transaction<'_>,
+    writing: &[Statement; WRITING.len()],
+    account: AccountId,
+    now: Timestamp,
+    changes: &Changes,
+) -> Result<(), StoreError> {
+    let [queues, update, insert, closed_services, add_loads, move_loads, post] = writing;
+    try_join!(
+        add_queues(tx, queues, account, changes),
+        self::update(tx, update, account, &changes.updated),
+        self::insert(tx, insert, account, &changes.opened),
+        add_closed_services(tx, closed_services, account, now, &changes.closed_services),
+        self::move_loads(tx, [add_loads, move_loads], account, &changes.agents),
+        outbox::post(tx, post, account, &changes.notices),
+    )?;
+    Ok(())
+}
+
+async fn add_queues(
+    tx: &Transaction<'_>,
+    statement: &Statement,
+    account: AccountId,
+    changes: &Changes,
+) -> Result<(), StoreError> {
     let (inboxes, teams) = queues_of(changes.opened.iter().chain(&changes.updated));
-    if inboxes.is_empty() {
-        return Ok(());
+    if !inboxes.is_empty() {
+        tx.execute(statement, &[&account.0, &inboxes, &teams]).await?;
     }
-    let statement = tx.prepare_cached(ADD_QUEUES).await?;
-    tx.execute(&statement, &[&account.0, &inboxes, &teams]).await?;
     Ok(())
 }
 
@@ -269,91 +309,106 @@ fn queues_of<'a>(
 
 async fn update(
     tx: &Transaction<'_>,
+    statement: &Statement,
     account: AccountId,
     changed: &[Conversation],
 ) -> Result<(), StoreError> {
     if changed.is_empty() {
         return Ok(());
     }
-    let statement = tx.prepare_cached(UPDATE).await?;
     let c = Columns::of(changed)?;
-    tx.execute(
-        &statement,
-        &[
-            &account.0,
-            &c.id,
-            &c.inbox,
-            &c.team,
-            &c.traits,
-            &c.rank,
-            &c.state,
-            &c.agent,
-            &c.status,
-            &c.snoozed_until,
-            &c.slot_freed,
-            &c.attempt,
-            &c.deadline_at,
-            &c.assigned_at,
-            &c.closed_at,
-            &c.closed_how,
-            &c.park_until,
-            &c.park_reason,
-            &c.last_activity_at,
-            &c.service,
-            &c.opened_with,
-            &c.verify_at,
-            &c.verify_seq,
-            &c.refused,
-            &c.turn,
-            &c.replaces,
-            &c.verify_from,
-            &c.refusals,
-            &c.hops,
-        ],
-    )
-    .await?;
-    Ok(())
+    let written = tx
+        .execute(
+            statement,
+            &[
+                &account.0,
+                &c.id,
+                &c.inbox,
+                &c.team,
+                &c.traits,
+                &c.rank,
+                &c.state,
+                &c.agent,
+                &c.status,
+                &c.snoozed_until,
+                &c.slot_freed,
+                &c.attempt,
+                &c.deadline_at,
+                &c.assigned_at,
+                &c.closed_at,
+                &c.closed_how,
+                &c.park_until,
+                &c.park_reason,
+                &c.last_activity_at,
+                &c.service,
+                &c.opened_with,
+                &c.verify_at,
+                &c.verify_seq,
+                &c.refused,
+                &c.turn,
+                &c.replaces,
+                &c.verify_from,
+                &c.refusals,
+                &c.hops,
+            ],
+        )
+        .await?;
+    all_written(written, changed)
 }
 
-async fn insert(tx: &Transaction<'_>, account: AccountId, opened: &[Conversation]) -> Result<(), StoreError> {
+/// Rows are joined with their queues: one whose queue is missing would be left out without a word.
+fn all_written(written: u64, conversations: &[Conversation]) -> Result<(), StoreError> {
+    if written == conversations.len() as u64 {
+        return Ok(());
+    }
+    let all = conversations.len();
+    Err(StoreError::Broken(format!("{written} of {all} conversations were written"), None))
+}
+
+async fn insert(
+    tx: &Transaction<'_>,
+    statement: &Statement,
+    account: AccountId,
+    opened: &[Conversation],
+) -> Result<(), StoreError> {
     if opened.is_empty() {
         return Ok(());
     }
-    let statement = tx.prepare_cached(INSERT).await?;
     let c = Columns::of(opened)?;
-    tx.execute(
-        &statement,
-        &[
-            &account.0,
-            &c.room,
-            &c.inbox,
-            &c.team,
-            &c.traits,
-            &c.origin,
-            &c.position,
-            &c.rank,
-            &c.state,
-            &c.agent,
-            &c.status,
-            &c.snoozed_until,
-            &c.deadline_at,
-            &c.assigned_at,
-            &c.closed_at,
-            &c.closed_how,
-            &c.park_until,
-            &c.park_reason,
-            &c.opened_at,
-            &c.last_activity_at,
-            &c.service,
-            &c.opened_with,
-            &c.verify_at,
-            &c.verify_seq,
-            &c.slot_freed,
-            &c.verify_from,
-        ],
-    )
-    .await?;
-    Ok(())
+    let written = tx
+        .execute(
+            statement,
+            &[
+                &account.0,
+                &c.room,
+                &c.inbox,
+                &c.team,
+                &c.traits,
+                &c.origin,
+                &c.position,
+                &c.rank,
+                &c.state,
+                &c.agent,
+                &c.status,
+                &c.snoozed_until,
+                &c.deadline_at,
+                &c.assigned_at,
+                &c.closed_at,
+                &c.closed_how,
+                &c.park_until,
+                &c.park_reason,
+                &c.opened_at,
+                &c.last_activity_at,
+                &c.service,
+                &c.opened_with,
+                &c.verify_at,
+                &c.verify_seq,
+                &c.slot_freed,
+                &c.verify_from,
+            ],
+        )
+        .await?;
+    all_written(written, opened)
 }
 
 /// Another process may go by another policy than this one, which gave ranks by `sortings`: the next decision sorts the
@@ -376,6 +431,7 @@ async fn unsort(
 
 async fn add_closed_services(
     tx: &Transaction<'_>,
+    statement: &Statement,
     account: AccountId,
     now: Timestamp,
     closed: &[(RoomId, ServiceId)],
@@ -383,28 +439,27 @@ async fn add_closed_services(
     if closed.is_empty() {
         return Ok(());
     }
-    let statement = tx.prepare_cached(ADD_CLOSED_SERVICES).await?;
     let rooms: Vec<&str> = closed.iter().map(|(room, _)| room.as_str()).collect();
     let services: Vec<&str> = closed.iter().map(|(_, service)| service.as_str()).collect();
-    tx.execute(&statement, &[&account.0, &rooms, &services, &SystemTime::from(now)]).await?;
+    tx.execute(statement, &[&account.0, &rooms, &services, &SystemTime::from(now)]).await?;
     Ok(())
 }
 
 async fn move_loads(
     tx: &Transaction<'_>,
+    [add, change]: [&Statement; 2],
     account: AccountId,
     moved: &BTreeMap<AgentId, AgentChange>,
 ) -> Result<(), StoreError> {
     if moved.is_empty() {
         return Ok(());
     }
-    let (add, change) = try_join(tx.prepare_cached(ADD_LOADS), tx.prepare_cached(MOVE_LOADS)).await?;
     let agents: Vec<i64> = moved.keys().map(|agent| agent.0).collect();
     let open: Vec<i32> = moved.values().map(|change| change.open).collect();
     let assignments: Vec<i32> = moved.values().map(|change| change.assignments).collect();
     try_join(
-        tx.execute(&add, &[&account.0, &agents]),
-        tx.execute(&change, &[&account.0, &agents, &open, &assignments]),
+        tx.execute(add, &[&account.0, &agents]),
+        tx.execute(change, &[&account.0, &agents, &open, &assignments]),
     )
     .await?;
     Ok(())

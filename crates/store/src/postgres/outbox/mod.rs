@@ -13,12 +13,12 @@ use sebastian_core::{
     AccountId, AgentId, ConversationId, InboxId, Notice, NoticeKind, QueueKey, RoomId, TeamId,
 };
 use secrecy::{ExposeSecret, SecretString};
-use tokio_postgres::{Row, types::ToSql};
+use tokio_postgres::{Row, Statement, types::ToSql};
 
-pub(super) use self::sql::ALL_SQL;
+pub(super) use self::sql::{ALL_SQL, POST};
 use self::sql::{
     ATTENDED, BEHIND, CHANGE, CLAIM, DEAD, DEAD_LETTERS, DELETE_LETTERS, DELIVERED, DISABLE, DUE, LATER,
-    POST, QUEUES, REDELIVER, SENDING, SUBSCRIBE, SUBSCRIPTION, SUBSCRIPTIONS, TELL_WAITING, TIDY_DEAD,
+    QUEUES, REDELIVER, SENDING, SUBSCRIBE, SUBSCRIPTION, SUBSCRIPTIONS, TELL_WAITING, TIDY_DEAD,
     TIDY_ORPHANS, UNATTENDED, UNSUBSCRIBE,
 };
 use super::{PostgresStore, rows, within};
@@ -27,9 +27,11 @@ use crate::{
     Subscription, SubscriptionChange, SubscriptionId, WaitingQueue, outbox::SUBSCRIPTIONS_MAX,
 };
 
-/// Writes a letter for everybody who wants to be told, in the transaction of the change.
+/// Writes a letter for everybody who wants to be told, in the transaction of the change. `statement` is [`POST`], sent at
+/// the first poll.
 pub(super) async fn post(
     tx: &Transaction<'_>,
+    statement: &Statement,
     account: AccountId,
     notices: &[Notice],
 ) -> Result<(), StoreError> {
@@ -53,7 +55,6 @@ pub(super) async fn post(
     let signed = |count: u32| i32::try_from(count).unwrap_or(i32::MAX);
     let loads = column(notices, |notice| notice.load.map(signed));
     let capacities = column(notices, |notice| notice.capacity.map(signed));
-    let statement = tx.prepare_cached(POST).await?;
     let values: [&(dyn ToSql + Sync); 12] = [
         &account.0,
         &kinds,
@@ -68,7 +69,7 @@ pub(super) async fn post(
         &loads,
         &capacities,
     ];
-    tx.execute(&statement, &values).await?;
+    tx.execute(statement, &values).await?;
     Ok(())
 }
 

@@ -43,8 +43,8 @@ macro_rules! subscription_columns {
 }
 
 /// One array a column, in order. A conversation numbered in this transaction is found by its room: index
-/// conversations_open.
-pub(super) const POST: &str = "
+/// conversations_unresolved.
+pub(in crate::postgres) const POST: &str = "
     INSERT INTO outbox (account_id, subscription_id, kind, at, conversation_id, room_id, agent_id, previous_agent_id,
                         inbox_id, team_id, waited_ms, load, capacity, next_at)
     SELECT $1, s.id, u.kind, u.at,
