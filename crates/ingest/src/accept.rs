@@ -1,7 +1,7 @@
 //! The accepter: many requests, one commit.
 //!
 //! One task takes whatever events have queued, stores them in one transaction and answers all who wait; while it
-//! commits, the next batch gathers. So a burst costs few transactions, nobody waits for a timer, and the order of
+//! commits, the next batch follows and another gathers. So a burst costs few transactions, nobody waits for a timer, and the order of
 //! the queue is the order in which events are stored.
 
 use std::{
@@ -9,9 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::{StreamExt, stream::FuturesOrdered};
 use sebastian_core::{AccountId, EventKind, NewEvent, chain};
 use sebastian_roster::WakeReason;
-use sebastian_store::Store;
+use sebastian_store::{Store, StoreError};
 use tokio::{
     runtime::Handle,
     sync::{mpsc, oneshot},
@@ -28,6 +29,9 @@ const QUEUE_MAX: usize = 4_096;
 
 /// Events in one commit: past this a larger transaction gains nothing and only holds the accept lock longer.
 const BATCH_MAX: usize = 512;
+
+/// Commits asked for at once: while the ledger flushes one, the next is already there. More would only make them smaller.
+const COMMITS_MAX: usize = 2;
 
 /// Why an event was not accepted, as far as the caller knows; it may have been stored after all, and a repetition
 /// does no harm. Every case is the sender's to repeat.
@@ -109,28 +113,28 @@ struct Committer {
 impl Committer {
     async fn run(mut self, mut queue: mpsc::Receiver<Waiting>, drain: CancellationToken) {
         let mut batch = Vec::with_capacity(BATCH_MAX);
+        let mut under_way = FuturesOrdered::new();
         loop {
-            let taken = tokio::select! {
+            tokio::select! {
+                Some(committed) = under_way.next() => self.finish(committed),
                 // A closed queue still gives what is in it, then zero.
-                () = drain.cancelled(), if !queue.is_closed() => { queue.close(); continue }
-                taken = queue.recv_many(&mut batch, BATCH_MAX) => taken,
-            };
-            if taken == 0 {
-                break;
+                () = drain.cancelled(), if !queue.is_closed() => queue.close(),
+                taken = queue.recv_many(&mut batch, BATCH_MAX), if under_way.len() < COMMITS_MAX => {
+                    if taken == 0 {
+                        break;
+                    }
+                    under_way.push_back(commit(Arc::clone(&self.store), self.account, std::mem::take(&mut batch)));
+                    ::metrics::gauge!(metrics::ACCEPT_QUEUE).set(queue.len() as f64);
+                }
             }
-            self.commit(&mut batch).await;
-            ::metrics::gauge!(metrics::ACCEPT_QUEUE).set(queue.len() as f64);
+        }
+        while let Some(committed) = under_way.next().await {
+            self.finish(committed);
         }
         self.bell.close().await;
     }
 
-    async fn commit(&mut self, batch: &mut Vec<Waiting>) {
-        let (events, callers): (Vec<_>, Vec<_>) = batch.drain(..).map(|one| (one.event, one.caller)).unzip();
-        let began = Instant::now();
-        let stored = self.store.accept(self.account, &events).await;
-        let label = if stored.is_ok() { "ok" } else { "failed" };
-        ::metrics::histogram!(metrics::ACCEPT_COMMIT_SECONDS, "result" => label).record(began.elapsed());
-        ::metrics::histogram!(metrics::ACCEPT_BATCH_SIZE).record(events.len() as f64);
+    fn finish(&mut self, Committed { events, callers, stored }: Committed) {
         let result = match stored {
             Ok(()) => {
                 if let Some(failures) = self.outage.ended() {
@@ -160,6 +164,23 @@ impl Committer {
             self.bell.ring(WakeReason::Resolve);
         }
     }
+}
+
+/// A batch, and what became of it.
+struct Committed {
+    events: Vec<NewEvent>,
+    callers: Vec<Caller>,
+    stored: Result<(), StoreError>,
+}
+
+async fn commit(store: Arc<dyn Store>, account: AccountId, batch: Vec<Waiting>) -> Committed {
+    let (events, callers): (Vec<_>, Vec<_>) = batch.into_iter().map(|one| (one.event, one.caller)).unzip();
+    let began = Instant::now();
+    let stored = store.accept(account, &events).await;
+    let label = if stored.is_ok() { "ok" } else { "failed" };
+    ::metrics::histogram!(metrics::ACCEPT_COMMIT_SECONDS, "result" => label).record(began.elapsed());
+    ::metrics::histogram!(metrics::ACCEPT_BATCH_SIZE).record(events.len() as f64);
+    Committed { events, callers, stored }
 }
 
 /// Tells all callers of a batch. Each actix worker is a runtime of its own, and to wake one of its tasks from elsewhere

@@ -47,7 +47,8 @@ pub trait Store: Send + Sync {
     /// The account of this platform tenant; created when first asked for.
     async fn open_account(&self, platform: &str, tenant: &str) -> Result<AccountId, StoreError>;
 
-    /// Appends events, in order, in one transaction. They are durable when this returns.
+    /// Appends events, in order, in one transaction. They are durable when this returns. Calls of one process are stored in
+    /// the order in which they were first polled.
     async fn accept(&self, account: AccountId, events: &[NewEvent]) -> Result<(), StoreError>;
 
     /// Folds accepted events into conversations, shows `rule` the result, and takes the slots it chose: one

@@ -1,26 +1,31 @@
 //! Accepting events: the one write on the webhook's path.
 
-use futures_util::future::try_join4;
+use std::sync::Arc;
+
+use deadpool_postgres::ClientWrapper;
 use sebastian_core::{AccountId, EventKind, Hints, NewEvent, ServiceId};
 use serde_json::Value;
 
 use super::{PostgresStore, rows};
 use crate::{StoreError, words};
 
-pub(super) const ALL_SQL: &[&str] = &[LOCK, INSERT];
+pub(super) const ALL_SQL: &[&str] = &[INSERT];
 
 /// Class of the advisory lock that orders acceptance; never the lock that orders decisions.
 const ACCEPT_LOCK_CLASS: i32 = 1;
 
-/// Identity values are not commit order: two writers can commit 2 before 1, and a reader at 2 would never see 1.
-/// So writers of one account take turns, and each draws its numbers only after the one before has committed.
-const LOCK: &str = "SELECT pg_advisory_xact_lock($1, $2)";
-
-/// $1 account; the rest one array a column, in order of acceptance.
+/// Identity values are not commit order: two writers can commit 2 before 1, and a reader at 2 would never see 1. So
+/// writers of one account take turns: no row leaves the join, and so draws its number, before the lock is held, and it is
+/// held until the statement, a transaction of its own, has committed. $1 account, $2 and $3 the lock; the rest one array a
+/// column, in order of acceptance.
 const INSERT: &str = "
+    WITH turn AS MATERIALIZED (
+        SELECT pg_advisory_xact_lock($2, $3)
+    )
     INSERT INTO events (account_id, received_at, kind, source, room_id, inbox_id, service_id, service_resolved, details)
     SELECT $1, clock_timestamp(), kind, source, room_id, inbox_id, service_id, service_resolved, details
-    FROM unnest($2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::boolean[], $8::jsonb[])
+    FROM turn
+    CROSS JOIN unnest($4::text[], $5::text[], $6::text[], $7::bigint[], $8::text[], $9::boolean[], $10::jsonb[])
          WITH ORDINALITY AS event (kind, source, room_id, inbox_id, service_id, service_resolved, details, place)
     ORDER BY place";
 
@@ -58,28 +63,46 @@ impl<'a> Columns<'a> {
 }
 
 impl PostgresStore {
-    /// One pipelined transaction: its four requests leave together, so it costs one round trip and one flush. They
-    /// leave at the first poll, so a caller who goes away leaves a whole transaction behind, never half of one.
+    async fn accepting(&self) -> Result<Arc<ClientWrapper>, StoreError> {
+        let mut kept = self.accepting.lock().await;
+        if let Some(client) = kept.as_ref().filter(|client| !client.is_closed()) {
+            return Ok(Arc::clone(client));
+        }
+        let client = Arc::new(self.session().await?);
+        *kept = Some(Arc::clone(&client));
+        Ok(client)
+    }
+
+    /// One statement, so one round trip and one flush. Calls are stored in the order in which they are made, without a wait
+    /// in between: they leave by one connection. A caller who goes away leaves a whole transaction behind, never half of
+    /// one.
     pub(super) async fn run_accept(&self, account: AccountId, events: &[NewEvent]) -> Result<(), StoreError> {
         if events.is_empty() {
             return Ok(());
         }
-        let client = self.client().await?;
-        let (lock, insert) = (client.prepare_cached(LOCK).await?, client.prepare_cached(INSERT).await?);
+        let client = self.accepting().await?;
+        let insert = client.prepare_cached(INSERT).await?;
         let mut columns = Columns::default();
         events.iter().try_for_each(|event| columns.push(event))?;
         let Columns { kind, source, room, inbox, service, service_resolved, details } = &columns;
         let lock_key = i32::try_from(account.0).unwrap_or(i32::MAX);
-        try_join4(
-            client.batch_execute("BEGIN"),
-            client.query(&lock, &[&ACCEPT_LOCK_CLASS, &lock_key]),
-            client.execute(
+        client
+            .execute(
                 &insert,
-                &[&account.0, kind, source, room, inbox, service, service_resolved, details],
-            ),
-            client.batch_execute("COMMIT"),
-        )
-        .await?;
+                &[
+                    &account.0,
+                    &ACCEPT_LOCK_CLASS,
+                    &lock_key,
+                    kind,
+                    source,
+                    room,
+                    inbox,
+                    service,
+                    service_resolved,
+                    details,
+                ],
+            )
+            .await?;
         Ok(())
     }
 }

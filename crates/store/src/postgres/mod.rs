@@ -37,6 +37,7 @@ use sebastian_core::{
     RoomId, Rulebook, Seen, Seq, Settled, Settlement, Timestamp, Timing,
 };
 
+use tokio::sync::Mutex;
 use tokio_postgres::{Statement, config::Host};
 
 use self::error::{broken, unavailable};
@@ -89,10 +90,13 @@ pub struct PostgresStore {
     timing: Timing,
     policy: Arc<Policy>,
     books: Arc<Books>,
+    /// The connection that webhooks are written by, beside the pool's: one answers in the order it was asked.
+    accepting: Arc<Mutex<Option<Arc<ClientWrapper>>>>,
 }
 
 impl PostgresStore {
-    /// A ledger at `connection_string` (a `postgres://` URL or keywords) with at most `pool_size` connections.
+    /// A ledger at `connection_string` (a `postgres://` URL or keywords) with at most `pool_size` connections, and
+    /// one more once it accepts.
     /// Connects on first use, so a database that is down now is no error. Fails when the string does not parse.
     /// `sslmode=require` encrypts and verifies the server's certificate.
     pub fn new(connection_string: &str, pool_size: usize, timing: Timing) -> Result<Self, StoreError> {
@@ -107,7 +111,8 @@ impl PostgresStore {
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|e| broken("the connection pool cannot be built", e))?;
-        Ok(Self { pool, timing, policy: Arc::default(), books: Arc::default() })
+        let accepting = Arc::default();
+        Ok(Self { pool, timing, policy: Arc::default(), books: Arc::default(), accepting })
     }
 
     /// The same ledger, going by `policy` where the rulebook says nothing and no decision of this process has named
@@ -219,7 +224,12 @@ impl Store for PostgresStore {
     }
 
     async fn accept(&self, account: AccountId, events: &[NewEvent]) -> Result<(), StoreError> {
-        within(self.run_accept(account, events)).await
+        let accepted = within(self.run_accept(account, events)).await;
+        if accepted.is_err() {
+            // The next may find a better connection.
+            self.accepting.lock().await.take();
+        }
+        accepted
     }
 
     async fn decide(&self, request: &Decide<'_>, rule: DecideRule<'_>) -> Result<Decided, StoreError> {

@@ -1,5 +1,6 @@
 //! Accepted events become conversations, in the order of their acceptance.
 
+use futures_util::future::join_all;
 use sebastian_core::{InboxId, Seq};
 
 use super::on_every_ledger;
@@ -7,6 +8,7 @@ use crate::desk::*;
 
 on_every_ledger! {
     accepted_events_are_served_in_order
+    calls_at_once_are_stored_in_the_order_they_were_made
     an_empty_batch_is_no_event
     a_repeated_allocate_opens_one_conversation
     a_backlog_is_folded_over_several_rounds
@@ -28,6 +30,15 @@ async fn accepted_events_are_served_in_order(desk: Desk) {
     assert_eq!(decided.folded, 6);
     assert_eq!(rooms_of(&decided.reserved), [0, 1, 2, 9, 4, 3].map(room));
     assert!(!decided.more);
+}
+
+async fn calls_at_once_are_stored_in_the_order_they_were_made(desk: Desk) {
+    join_all((0..50).map(|n| desk.accept([allocate(&room(n))]))).await;
+
+    assert_eq!(
+        rooms_of(&desk.decide(&Crew::of(50), 50).await.reserved),
+        (0..50).map(room).collect::<Vec<_>>()
+    );
 }
 
 async fn an_empty_batch_is_no_event(desk: Desk) {
