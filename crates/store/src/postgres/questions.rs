@@ -68,28 +68,32 @@ const INBOX_LOADS: &str = "
     JOIN queues q ON q.id = held.queue_id
     GROUP BY q.inbox_id, held.agent_id";
 
-/// Index conversations_closed. $2 agents, $3 since.
+/// Index conversations_closed_by, agent by agent; as no state is named, no other will do. $2 agents, $3 since.
 const CLOSED_RECENTLY: &str = "
-    SELECT agent_id, COUNT(*)::int AS closed
-    FROM conversations
-    WHERE account_id = $1 AND agent_id = ANY($2) AND state = 'resolved' AND closed_at > $3
-      AND assigned_at IS NOT NULL
-    GROUP BY agent_id";
+    SELECT asked.agent_id, closed.closed
+    FROM unnest($2::bigint[]) AS asked (agent_id)
+    CROSS JOIN LATERAL (
+        SELECT COUNT(*)::int AS closed
+        FROM conversations
+        WHERE account_id = $1 AND agent_id = asked.agent_id AND closed_at > $3 AND assigned_at IS NOT NULL
+    ) closed
+    WHERE closed.closed > 0";
 
-/// Indexes conversations_assigned and _replacing. $2 agents. Who is to take their own place again holds a slot for it.
+/// Indexes conversations_put_off and _replacing. $2 agents. Who is to take their own place again holds a slot for it.
 const PUT_OFF: &str = "
-    SELECT agent_id, COUNT(*)::int AS put_off
-    FROM (
-        SELECT agent_id
+    SELECT asked.agent_id, COUNT(*)::int AS put_off
+    FROM unnest($2::bigint[]) AS asked (agent_id)
+    CROSS JOIN LATERAL (
+        SELECT
         FROM conversations
-        WHERE account_id = $1 AND agent_id = ANY($2) AND state = 'assigned' AND slot_freed
+        WHERE account_id = $1 AND agent_id = asked.agent_id AND state = 'assigned' AND slot_freed
         UNION ALL
-        SELECT replaces_agent
+        SELECT
         FROM conversations
-        WHERE account_id = $1 AND replaces_agent = ANY($2) AND state <> 'resolved'
+        WHERE account_id = $1 AND replaces_agent = asked.agent_id AND state <> 'resolved'
           AND agent_id IS DISTINCT FROM replaces_agent
     ) shown
-    GROUP BY agent_id";
+    GROUP BY asked.agent_id";
 
 /// Index conversations_unresolved.
 const COUNTS: &str = "
