@@ -22,7 +22,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
 use crate::{
-    Worker, WorkerSettings, asker::Asker, leader::Lead, metrics::PLATFORM_CALL_SECONDS,
+    Worker, WorkerSettings, asker::Asker, confirmer::Confirmer, leader::Lead, metrics::PLATFORM_CALL_SECONDS,
     roster_view::RosterView, trouble,
 };
 
@@ -45,6 +45,8 @@ pub(crate) struct Desk {
     pub roster: RosterView,
     /// What the platform answered for single rooms.
     pub asker: Asker,
+    /// Writes down what the platform took.
+    pub confirmer: Confirmer,
     /// Permits for conversations given out by the matcher.
     pub matching: Permits,
     /// Permits for conversations taken over by the settler.
@@ -77,6 +79,7 @@ impl Desk {
             bell: wakes.bell(),
             roster: RosterView::default(),
             asker: Asker::new(timing),
+            confirmer: Confirmer::default(),
             calls: TaskTracker::new(),
             attempts: TaskTracker::new(),
             starved: AtomicBool::new(false),

@@ -372,14 +372,16 @@ async fn record(desk: &Desk, reservation: &Reservation, verdict: Verdict, deadli
     let until = deadline.max(Instant::now() + desk.timing.reservation);
     let attempt = reservation.attempt;
     if verdict == Verdict::Assigned {
-        let attempts = [attempt];
-        let confirm = || desk.store.confirm(desk.account, &attempts);
+        let confirm = || {
+            desk.confirmer
+                .confirm(attempt, |attempts| async move { desk.store.confirm(desk.account, &attempts).await })
+        };
         match persist(until, "an assignment", confirm).await {
-            Some(confirmed) if confirmed.contains(&attempt) => {
+            Some(true) => {
                 crash_point!("recorded");
                 return assigned(desk, reservation);
             }
-            Some(_) => {}
+            Some(false) => {}
             None => return,
         }
     }

@@ -7,6 +7,7 @@
 
 mod asker;
 mod auditor;
+mod confirmer;
 mod desk;
 mod executor;
 mod leader;
