@@ -26,6 +26,10 @@ use crate::{
 /// How soon to look again when others held the account's lock.
 const CONTENDED_WAIT: Duration = Duration::from_millis(20);
 
+/// Events folded by one round from which on they count as a flood. The worker then rests for as long as the round took, so
+/// that the next is worth more: small rounds one after the other would take the ledger from those who write to it.
+const FLOOD_EVENTS: u32 = 64;
+
 /// Rounds of one run, so that a flood of events cannot keep a run from ever ending.
 const ROUNDS_MAX: u32 = 1_000;
 
@@ -39,9 +43,12 @@ pub(crate) async fn on_wake(wake: WakeUp, desk: Data<Arc<Desk>>) {
     }
     for _ in 0..ROUNDS_MAX {
         match round(&desk).await {
-            Ok(true) => {}
-            Ok(false) => {
+            Ok(Next::Round) => {}
+            Ok(Next::Rest(span)) => {
                 crash_point!("run_over");
+                if !span.is_zero() {
+                    desk.wait(span).await;
+                }
                 return;
             }
             Err(StoreError::Contended(error)) => {
@@ -58,9 +65,16 @@ pub(crate) async fn on_wake(wake: WakeUp, desk: Data<Arc<Desk>>) {
     }
 }
 
-/// One transaction's worth: folds always, gives out as many conversations as may be tried. True when there is more
-/// to do at once.
-async fn round(desk: &Arc<Desk>) -> Result<bool, StoreError> {
+/// What follows a round.
+enum Next {
+    /// There is more to do at once.
+    Round,
+    /// Nothing, for so long.
+    Rest(Duration),
+}
+
+/// One transaction's worth: folds always, gives out as many conversations as may be tried.
+async fn round(desk: &Arc<Desk>) -> Result<Next, StoreError> {
     let mut permits = permits(desk);
     let limit =
         permits.as_ref().map_or(0, |permits| u32::try_from(permits.num_permits()).unwrap_or(u32::MAX));
@@ -68,7 +82,8 @@ async fn round(desk: &Arc<Desk>) -> Result<bool, StoreError> {
 
     let began = Instant::now();
     let decided = decide_once(desk, limit).await?;
-    histogram!(DECIDE_SECONDS).record(began.elapsed());
+    let took = began.elapsed();
+    histogram!(DECIDE_SECONDS).record(took);
     counter!(EVENTS_FOLDED_TOTAL).increment(u64::from(decided.folded));
     if decided.folded > 0 {
         crash_point!("folded");
@@ -89,7 +104,13 @@ async fn round(desk: &Arc<Desk>) -> Result<bool, StoreError> {
         asker::ask(desk, room);
     }
     // With nothing to give out, `more` only means something while events are left.
-    Ok(decided.more && (limit > 0 || decided.folded > 0))
+    Ok(if decided.more && (limit > 0 || decided.folded > 0) {
+        Next::Round
+    } else if decided.folded >= FLOOD_EVENTS {
+        Next::Rest(took)
+    } else {
+        Next::Rest(Duration::ZERO)
+    })
 }
 
 /// Permits for the conversations this round may give out. `None`: it may only fold.
