@@ -7,6 +7,7 @@ use std::{
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram, gauge};
 use sebastian_core::{Timestamp, chain};
+use tokio::time::Instant;
 use tracing::debug;
 
 use crate::desk::Desk;
@@ -55,8 +56,14 @@ pub const LEADING: &str = "sebastian_worker_leading";
 /// Promises found broken by the audit; label `id` (`I2`).
 pub const INVARIANT_VIOLATIONS_TOTAL: &str = "sebastian_invariant_violations_total";
 
-/// Gauges are read from the ledger this often: one indexed count.
+/// How often gauges are read from the ledger, which counts all that is not over.
 const GAUGE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// They are read less often when that takes long: one part in so many of a core is enough for them.
+const GAUGE_SHARE: u32 = 200;
+
+/// Not less often than this, or alerts would sleep.
+const GAUGE_INTERVAL_MAX: Duration = Duration::from_secs(30);
 
 /// Tells the recorder what each metric means.
 pub fn describe() {
@@ -99,13 +106,18 @@ pub fn describe() {
 /// Reads the gauges every few seconds.
 pub(crate) async fn run(desk: Arc<Desk>) {
     loop {
+        let began = Instant::now();
         if let Err(error) = read(&desk).await {
             debug!(error = %chain(&error), "gauges could not be read");
         }
-        if !desk.wait(GAUGE_INTERVAL).await {
+        if !desk.wait(pause_after(began.elapsed())).await {
             return;
         }
     }
+}
+
+fn pause_after(took: Duration) -> Duration {
+    took.saturating_mul(GAUGE_SHARE).clamp(GAUGE_INTERVAL, GAUGE_INTERVAL_MAX)
 }
 
 #[expect(
@@ -130,4 +142,18 @@ async fn read(desk: &Desk) -> Result<(), sebastian_store::StoreError> {
     gauge!(UNFOLDED).set(counts.unfolded as f64);
     gauge!(OLDEST_WAIT_SECONDS).set(counts.oldest_waiting_at.map_or(0.0, |at| now.since(at).as_secs_f64()));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gauges_that_take_long_are_read_less_often_and_still_twice_a_minute() {
+        let after = |took_ms| pause_after(Duration::from_millis(took_ms));
+        assert_eq!(
+            [after(1), after(25), after(60), after(5_000)].map(|pause| pause.as_secs()),
+            [5, 5, 12, 30]
+        );
+    }
 }
