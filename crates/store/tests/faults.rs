@@ -164,7 +164,7 @@ async fn a_stopped_server_costs_a_call_no_more_than_its_limit() {
     let began = Instant::now();
 
     let call = async {
-        let answer = store.accept(account, &[allocate(&room(1))]).await;
+        let answer = decide(&store, account).await;
         (answer, began.elapsed())
     };
     let behind = async {
