@@ -111,10 +111,10 @@ impl PostgresStore {
             ..Decided::default()
         };
         let folded = self.fold(&round, unfolded).await?;
-        let (mut queues, all_stand_in_line) = line_up(&round, &folded, &mut decided).await?;
+        let (mut queues, all_stand_in_line) = Box::pin(line_up(&round, &folded, &mut decided)).await?;
         decided.more |= queues::sort(&round, &mut queues).await?;
         if all_stand_in_line {
-            self.give_out(&round, &queues, rule, &mut decided).await?;
+            Box::pin(self.give_out(&round, &queues, rule, &mut decided)).await?;
         }
         tx.commit().await?;
         Ok(decided)

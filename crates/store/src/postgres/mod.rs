@@ -58,7 +58,8 @@ const CONNECT_MAX: Duration = Duration::from_secs(2);
 /// - A statement has 5 s to run, 2 s to wait for a lock, and 1 s to follow the one before in its transaction.
 /// - A statement is planned once a connection, not once a call: the planner finds arrays of known length cheaper each
 ///   time, and to plan takes longer than to run. Such a plan may be made while a table is small and used when it is not,
-///   so it never reads a whole table, nor joins by one, where there is an index; and it is made anew, see [`generation`].
+///   so it never reads a whole table, nor joins by one, where there is an index; and it is made anew as its
+///   connection grows old.
 /// - No statement runs long enough to be worth compiling.
 pub const SESSION: &str = "-c statement_timeout=5000 -c lock_timeout=2000 -c idle_in_transaction_session_timeout=1000 \
                            -c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off \

@@ -482,7 +482,7 @@ impl PostgresStore {
         working_set = working_set.governed_by(rules.clone(), &policy);
         let answer = rule(&mut working_set);
         let changes = working_set.finish();
-        write(&tx, account, locked.now, &changes).await?;
+        Box::pin(write(&tx, account, locked.now, &changes)).await?;
         unsort(&tx, account, &round::sortings(&changes, &rules, &policy, locked.now)).await?;
         if !changes.updated.is_empty() {
             crate::crash_point!("recording");
