@@ -32,6 +32,7 @@ use deadpool_postgres::{
     ClientWrapper, GenericClient, Hook, HookError, ManagerConfig, Metrics, Object, Pool, RecyclingMethod,
     Runtime,
 };
+use futures_util::future::try_join_all;
 use sebastian_core::{
     AccountId, Adopted, AgentId, AgentLoad, Astray, Conversation, ConversationId, Listing, NewEvent, Policy,
     RoomId, Rulebook, Seen, Seq, Settled, Settlement, Timestamp, Timing,
@@ -153,13 +154,16 @@ fn plan_anew(client: &mut ClientWrapper, metrics: &Metrics) -> Result<(), HookEr
     Ok(())
 }
 
-/// By which plans a connection of this age goes: they are made anew when it is 1, 2, 4, up to 64 seconds old, then every 64
+/// By which plans a connection of this age goes: they are made anew when it is 2, 8, 32 and 128 seconds old, then every 512
 /// seconds. As long as tables are small, one index is as good as another to the planner, and nobody tells it when a burst
-/// has filled them.
+/// has filled them. Not more often: to plan all that a round asks takes longer than the round.
 fn generation(age: Duration) -> u64 {
     match age.as_secs() {
-        seconds @ 0..64 => u64::from(u64::BITS - seconds.leading_zeros()),
-        seconds => 6 + seconds / 64,
+        0..2 => 0,
+        2..8 => 1,
+        8..32 => 2,
+        32..128 => 3,
+        seconds => 4 + seconds / 512,
     }
 }
 
@@ -198,10 +202,7 @@ async fn prepared<const N: usize>(
     client: &impl GenericClient,
     texts: [&str; N],
 ) -> Result<[Statement; N], StoreError> {
-    let mut statements = Vec::with_capacity(N);
-    for text in texts {
-        statements.push(client.prepare_cached(text).await?);
-    }
+    let statements = try_join_all(texts.map(|text| client.prepare_cached(text))).await?;
     Ok(statements.try_into().unwrap_or_else(|_| unreachable!("a statement for each text")))
 }
 
@@ -391,11 +392,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plans_are_made_anew_twice_as_late_each_time_and_every_minute_at_the_least() {
+    fn plans_are_made_anew_soon_at_first_and_then_every_few_minutes() {
         let due = |seconds: &u64| {
             let at = |seconds| generation(Duration::from_secs(seconds));
             at(*seconds) != at(seconds - 1)
         };
-        assert_eq!((1..300).filter(due).collect::<Vec<_>>(), [1, 2, 4, 8, 16, 32, 64, 128, 192, 256]);
+        assert_eq!((1..1_600).filter(due).collect::<Vec<_>>(), [2, 8, 32, 128, 512, 1_024, 1_536]);
     }
 }
