@@ -1,8 +1,8 @@
 //! The accepter: many requests, one commit.
 //!
 //! One task takes whatever events have queued, stores them in one transaction and answers all who wait; while it
-//! commits, the next batch follows and another gathers. So a burst costs few transactions, nobody waits for a timer, and the order of
-//! the queue is the order in which events are stored.
+//! commits, the next batch follows and another gathers. So a burst costs few transactions, nobody waits for a timer, and
+//! the order of the queue is the order in which events are stored.
 
 use std::{
     sync::Arc,

@@ -2,7 +2,7 @@
 //! it and reserving as many slots, confirming them, closing them. On PostgreSQL with `fsync`, and in a file. As many come
 //! as go, so each cycle finds the same.
 //!
-//! `cargo bench -p sebastian-store --bench ledger -- reserve` times one step; the whole takes about four minutes.
+//! `cargo bench -p sebastian-store --bench ledger -- reserve` times one step.
 
 use std::{
     sync::Arc,
