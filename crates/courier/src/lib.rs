@@ -13,6 +13,7 @@ pub mod metrics;
 mod payload;
 mod queue;
 mod sender;
+mod signature;
 mod watch;
 
 pub use courier::{Courier, CourierError, CourierSettings};

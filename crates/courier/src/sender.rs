@@ -9,10 +9,8 @@ use reqwest::{
 };
 use sebastian_core::{AccountId, Timestamp};
 use sebastian_store::{Letter, Subscription};
-use secrecy::{ExposeSecret, SecretString};
-use standardwebhooks::{HEADER_WEBHOOK_ID, HEADER_WEBHOOK_SIGNATURE, HEADER_WEBHOOK_TIMESTAMP, Webhook};
 
-use crate::{Guard, guard::Refused, payload};
+use crate::{Guard, guard::Refused, payload, signature};
 
 /// To reach the receiver.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -79,7 +77,7 @@ impl Sender {
         };
         let body = payload::body(account, &letter.notice);
         let now = Timestamp::from(SystemTime::now());
-        let Ok(signed) = headers(to, &letter.claim.letter, now, &body) else {
+        let Ok(signed) = signature::headers(to, &letter.claim.letter, now, &body) else {
             return Answer::refused("the secret cannot sign");
         };
         let request =
@@ -120,33 +118,4 @@ fn trouble(error: &reqwest::Error) -> &'static str {
     } else {
         "the connection broke"
     }
-}
-
-/// A secret does not sign: it is not base64.
-#[derive(Debug)]
-struct BadSecret;
-
-/// The headers of the Standard Webhooks specification. While a rotated secret still counts, both sign.
-fn headers(to: &Subscription, id: &str, now: Timestamp, body: &str) -> Result<HeaderMap, BadSecret> {
-    let seconds = now.as_millis().div_euclid(1_000);
-    let sign = |secret: &SecretString| {
-        let webhook = Webhook::new(secret.expose_secret()).map_err(|_| BadSecret)?;
-        webhook.sign(id, seconds, body.as_bytes()).map_err(|_| BadSecret)
-    };
-    let mut signature = sign(&to.secret)?;
-    if let Some((previous, until)) = &to.previous
-        && *until > now
-    {
-        signature = format!("{signature} {}", sign(previous)?);
-    }
-    let mut headers = HeaderMap::new();
-    let values = [
-        (HEADER_WEBHOOK_ID, id.to_owned()),
-        (HEADER_WEBHOOK_TIMESTAMP, seconds.to_string()),
-        (HEADER_WEBHOOK_SIGNATURE, signature),
-    ];
-    for (name, value) in values {
-        headers.insert(name, value.parse().map_err(|_| BadSecret)?);
-    }
-    Ok(headers)
 }
