@@ -4,9 +4,11 @@
 //! go on elsewhere meanwhile. Readers see the last commit and wait for nobody (write-ahead log).
 
 use std::{
+    cell::Cell,
     path::Path,
     sync::{Mutex, PoisonError},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, config::DbConfig};
@@ -24,6 +26,10 @@ const TURN_MAX: Duration = Duration::from_secs(8);
 
 /// Longest to wait for another process that writes: a command run by hand, a backup.
 const BUSY_MAX: Duration = Duration::from_secs(5);
+
+/// How often to look whether the other process is done. SQLite's own wait grows to 100 ms: beside a server that writes
+/// without a break, whose pauses are microseconds, that many looks find none of them.
+const BUSY_LOOK: Duration = Duration::from_millis(1);
 
 /// Connections that read.
 const READERS: usize = 2;
@@ -127,9 +133,9 @@ impl Drop for Lent<'_> {
 fn connect(file: &Path, more: OpenFlags, settings: &str) -> Result<Connection, StoreError> {
     // Each connection is used by one thread at a time: SQLite need not lock once more.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | more;
-    let connection = Connection::open_with_flags(file, flags)
+    let mut connection = Connection::open_with_flags(file, flags)
         .map_err(|e| broken(&format!("{} cannot be opened", file.display()), e))?;
-    connection.busy_timeout(BUSY_MAX)?;
+    connection.busy_handler(Some(wait_for_another))?;
     connection.set_prepared_statement_cache_capacity(PREPARED_MAX);
     // Plans go by the statement alone. Otherwise SQLite plans again for each value that is bound where an index covers part
     // of a table: that takes longer than the statement.
@@ -146,4 +152,16 @@ fn blocking<T>(call: impl FnOnce() -> T) -> T {
     } else {
         call()
     }
+}
+
+/// Called by SQLite on the thread that waits, with how often it was called for this wait before. Whether to look again.
+fn wait_for_another(times: i32) -> bool {
+    thread_local! {
+        static SINCE: Cell<Option<Instant>> = const { Cell::new(None) };
+    }
+    if times == 0 {
+        SINCE.set(Some(Instant::now()));
+    }
+    thread::sleep(BUSY_LOOK);
+    SINCE.get().is_some_and(|since| since.elapsed() < BUSY_MAX)
 }
