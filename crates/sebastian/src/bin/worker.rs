@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use sebastian::cli::{OneProcess, Process};
 
-#[tokio::main]
+#[tokio::main(worker_threads = 1)]
 async fn main() -> ExitCode {
     sebastian::run_process(Process::Worker, &OneProcess::parse().into()).await
 }
