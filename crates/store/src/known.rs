@@ -1,11 +1,11 @@
 //! What a process knows of accounts without asking the ledger again.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, PoisonError},
 };
 
-use sebastian_core::{AccountId, Agent, Policy, Roster, Rulebook};
+use sebastian_core::{AccountId, Agent, AgentId, Changes, Policy, QueueKey, Roster, Rulebook, State};
 
 /// What is known of each account. Shared by the clones of a store.
 #[derive(Default)]
@@ -21,6 +21,35 @@ struct Known {
     policy: Option<Arc<Policy>>,
     /// The agents of the last recorded round, and the hash they are stored under.
     roster: Option<(Arc<Roster>, Vec<u8>)>,
+    foreseen: Foreseen,
+    /// Queues that are there, as of the last round. None is ever deleted.
+    queues: Arc<BTreeSet<QueueKey>>,
+}
+
+/// How the last round left the desk, and what it had to ask once it knew who waits and who is free. The next most likely has
+/// to ask the same, and asks before it knows.
+#[derive(Default, Clone)]
+pub(crate) struct Foreseen {
+    /// Somebody waits.
+    pub is_waiting: bool,
+    /// Somebody has a free slot.
+    pub is_free: bool,
+    /// Of which queues it looked at the first, and at how many.
+    pub heads: BTreeMap<QueueKey, usize>,
+    /// Whom the platform credited with more than they held.
+    pub over: BTreeSet<AgentId>,
+}
+
+impl Foreseen {
+    /// Takes note of what is folded.
+    pub fn see(&mut self, changes: &Changes) {
+        let mut changed = changes.opened.iter().chain(&changes.updated);
+        self.is_waiting |= changed.any(|one| matches!(one.state, State::Waiting { park: None }));
+        for (agent, _) in changes.agents.iter().filter(|(_, change)| change.open < 0) {
+            self.is_free = true;
+            self.over.insert(*agent);
+        }
+    }
 }
 
 impl Books {
@@ -58,6 +87,26 @@ impl Books {
             let (roster, hash) = known.roster.as_ref()?;
             (roster.agents == agents).then(|| hash.clone())
         })
+    }
+
+    pub fn foreseen(&self, account: AccountId) -> Foreseen {
+        self.with(account, |known| known.foreseen.clone())
+    }
+
+    pub fn foresee(&self, account: AccountId, foreseen: Foreseen) {
+        self.with(account, |known| known.foreseen = foreseen);
+    }
+
+    pub fn queues(&self, account: AccountId) -> Arc<BTreeSet<QueueKey>> {
+        self.with(account, |known| known.queues.clone())
+    }
+
+    pub fn keep_queues<'a>(&self, account: AccountId, queues: impl Iterator<Item = &'a QueueKey> + Clone) {
+        self.with(account, |known| {
+            if !known.queues.iter().eq(queues.clone()) {
+                known.queues = Arc::new(queues.copied().collect());
+            }
+        });
     }
 
     pub fn keep_roster(&self, account: AccountId, roster: Arc<Roster>, hash: Vec<u8>) {

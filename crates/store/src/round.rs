@@ -131,11 +131,11 @@ impl<'a> Orders<'a> {
 }
 
 /// Agents whom the platform credits with more than they hold here, or may: what explains its count has to be read.
-pub(crate) fn overcounted(roster: &Roster, loads: &BTreeMap<AgentId, AgentLoad>) -> Vec<i64> {
+pub(crate) fn overcounted(roster: &Roster, loads: &BTreeMap<AgentId, AgentLoad>) -> BTreeSet<AgentId> {
     let open = |agent| loads.get(&agent).map_or(0, |load| load.open);
     let unlisted = roster.agents.iter().filter(|agent| !agent.listed);
     let over = unlisted.filter(|agent| agent.reported_load.is_none_or(|reported| reported > open(agent.id)));
-    over.map(|agent| agent.id.0).collect()
+    over.map(|agent| agent.id).collect()
 }
 
 /// The windows of those who are given something, with what they are given.

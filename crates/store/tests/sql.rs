@@ -53,10 +53,25 @@ const FILL: &str = "
            CASE WHEN n % 3 = 0 THEN now() END
     FROM generate_series(1, 8) s, generate_series(1, 5000) n";
 
+/// Rooms that are named, and rooms of unfolded events.
+const ROOMS: &str = "AS closed_services\n             FROM unnest";
+const ROOMS_UNFOLDED: &str = "AS closed_services\n             FROM (";
+
 /// A part that only this statement has, arguments of a usual call, the index it is for (or either of two).
 const PLANS: &[(&str, &str, &str)] = &[
-    ("q.team_id, c.traits, c.rank, c.position,", "'{1,3,5}', '{42,42,168}'", "conversations_heads"),
-    ("AND snoozed_until <= (SELECT", "1, 500", "conversations_snoozed"),
+    (
+        "q.team_id, c.traits, c.rank, c.position,",
+        "1, '{1,3,5}', '{NULL,NULL,NULL}', '{42,42,168}'",
+        "conversations_heads",
+    ),
+    (
+        "q.team_id, c.traits, c.rank, c.position,",
+        "1, '{1,3,5}', '{NULL,NULL,NULL}', '{42,42,168}'",
+        "queues_key",
+    ),
+    ("due.to_be_woken", "1, 500", "conversations_snoozed"),
+    ("due.to_be_woken", "1, 500", "conversations_parked"),
+    ("due.to_be_woken", "1, 500", "events_pkey"),
     ("AND park_reason = 'excluded'", "1, 2000", "conversations_parked"),
     ("AS key", "1, 1, '{\"order\": \"longest_waiting\"}', 2000", "conversations_heads"),
     ("AS key", "1, 1, '{\"order\": \"longest_waiting\"}', 2000", "conversations_parked"),
@@ -81,13 +96,18 @@ const PLANS: &[(&str, &str, &str)] = &[
     ("NOT c.told_waiting", "1, 300, 500, 'conversation.waiting_too_long'", "conversations_untold"),
     ("AS waiting\n", "1, 'queue.no_agents'", "conversations_heads"),
     // The same here, where no customer comes twice.
-    ("SELECT found.*", "1, '{room-1,room-2}'", "conversations_unresolved|conversations_by_room"),
+    (ROOMS, "1, '{room-1,room-2}'", "conversations_unresolved|conversations_by_room"),
+    (ROOMS, "1, '{room-1,room-2}'", "closed_services_pkey"),
+    (ROOMS_UNFOLDED, "1, 500", "conversations_unresolved|conversations_by_room"),
+    (ROOMS_UNFOLDED, "1, 500", "closed_services_pkey"),
+    (ROOMS_UNFOLDED, "1, 500", "conversations_snoozed"),
+    (ROOMS_UNFOLDED, "1, 500", "events_pkey"),
     ("park_until <= $2", "1, now(), 2000", "conversations_parked"),
     ("AS taken_at", "1, 8, 16", "conversations_slots"),
     ("verify_at <= clock_timestamp()", "1, 8, 16", "conversations_suspect"),
-    ("COUNT(*)::int AS put_off", "1, '{1,2,3}'", "conversations_put_off"),
-    ("COUNT(*)::int AS put_off", "1, '{1,2,3}'", "conversations_replacing"),
-    ("COUNT(*)::int AS closed", "1, '{1,2,3}', now() - interval '10 s'", "conversations_closed_by"),
+    ("COUNT(*)::int AS put_off", "1, '{1,2,3}', now() - interval '10 s'", "conversations_put_off"),
+    ("COUNT(*)::int AS put_off", "1, '{1,2,3}', now() - interval '10 s'", "conversations_replacing"),
+    ("COUNT(*)::int AS put_off", "1, '{1,2,3}', now() - interval '10 s'", "conversations_closed_by"),
     (
         "SELECT DISTINCT room_id\n    FROM conversations",
         "1, '{room-1,room-2}', now()",
@@ -97,13 +117,11 @@ const PLANS: &[(&str, &str, &str)] = &[
     ("room_id NOT IN (", "1, '{room-1,room-2}', 10", "conversations_by_room"),
     ("c.room_id = $2\n      ORDER BY c.id DESC", "1, 'room-5'", "conversations_by_room"),
     ("decided_no IS NOT NULL", "1, 100", "conversations_decided"),
-    ("ORDER BY e.seq", "1, 500", "events_pkey"),
     ("COUNT(*) AS unfolded", "1", "events_pkey"),
     ("AS oldest_waiting_at", "1", "conversations_unresolved"),
     ("DELETE FROM events", "1, now() - interval '1 day', 100", "events_pkey"),
     ("DELETE FROM conversations", "1, now() - interval '1 day', 100", "conversations_closed"),
     ("DELETE FROM closed_services", "1, now() - interval '1 day', 100", "closed_services_age"),
-    ("SELECT asked.room_id, closed.service_id", "1, '{room-1,room-2}'", "closed_services_pkey"),
     ("WHERE w.account_id = $1) c", "1, 100", "conversations_heads"),
     ("WHERE w.account_id = $1 UNION ALL", "1, 100", "conversations_heads"),
     ("account_id = $1 AND state = 'reserved'", "1, 100", "conversations_slots"),
@@ -170,8 +188,6 @@ async fn rooms_are_looked_up_one_by_one_before_the_tables_are_first_analysed() {
     let client = connect(&database.url()).await;
     client.batch_execute(FILL).await.unwrap();
 
-    for part in ["SELECT found.*", "SELECT asked.room_id, closed.service_id"] {
-        let plan = explain(&client, "EXPLAIN ANALYZE", statement(part), "1, '{room-1,room-61}'").await;
-        assert!(!plan.contains("Removed by Filter"), "{plan}");
-    }
+    let plan = explain(&client, "EXPLAIN ANALYZE", statement(ROOMS), "1, '{room-1,room-61}'").await;
+    assert!(!plan.contains("Removed by Filter"), "{plan}");
 }

@@ -63,9 +63,7 @@ impl PostgresStore {
         account: AccountId,
         listing: &Listing,
     ) -> Result<Adopted, StoreError> {
-        let mut client = self.client().await?;
-        let tx = client.transaction().await?;
-        let locked = working_set::lock(&tx, account).await?;
+        let (tx, locked) = working_set::lock(self.client().await?, account).await?;
 
         let statement = tx.prepare_cached(HELD_BY).await?;
         let held = tx.query(&statement, &[&account.0, &listing.agent.0]).await?;
@@ -88,9 +86,7 @@ impl PostgresStore {
         from: AgentId,
         to: AgentId,
     ) -> Result<bool, StoreError> {
-        let mut client = self.client().await?;
-        let tx = client.transaction().await?;
-        let locked = working_set::lock(&tx, account).await?;
+        let (tx, locked) = working_set::lock(self.client().await?, account).await?;
         let rooms = BTreeSet::from([room.clone()]);
         self.with_rooms(tx, account, &locked, &rooms, |rooms| rooms.transfer(room, from, to)).await
     }

@@ -11,6 +11,7 @@ mod conversations;
 mod decide;
 mod error;
 mod listing;
+mod loads;
 pub(crate) mod migrate;
 mod outbox;
 mod parks;
@@ -22,6 +23,7 @@ mod rows;
 mod rulebooks;
 mod slots;
 mod tls;
+mod transaction;
 mod turns;
 mod working_set;
 
@@ -73,6 +75,7 @@ pub const ALL_SQL: &[&[&str]] = &[
     conversations::ALL_SQL,
     decide::ALL_SQL,
     listing::ALL_SQL,
+    loads::ALL_SQL,
     outbox::ALL_SQL,
     parks::ALL_SQL,
     questions::ALL_SQL,

@@ -2,11 +2,10 @@
 
 use std::time::SystemTime;
 
-use deadpool_postgres::Transaction;
 use sebastian_core::{ConversationId, Park};
 use tokio_postgres::Statement;
 
-use super::decide::Round;
+use super::{decide::Round, transaction::Transaction};
 use crate::{StoreError, port::MOVED_MAX, words};
 
 pub(super) const ALL_SQL: &[&str] = &[UNPARK, UNPARK_EXCLUDED, SEEN, PARK];
@@ -72,7 +71,7 @@ fn is_full(moved: u64) -> bool {
 
 /// Lets conversations sit out. `statement` is [`PARK`].
 pub(super) async fn begin(
-    tx: &Transaction<'_>,
+    tx: &Transaction,
     statement: &Statement,
     parked: &[(ConversationId, Park)],
 ) -> Result<(), StoreError> {

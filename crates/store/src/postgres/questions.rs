@@ -1,13 +1,9 @@
 //! Short questions and small writes: accounts, loads, counts, pauses, leases, retention.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 
 use deadpool_postgres::GenericClient;
-use futures_util::future::try_join;
-use sebastian_core::{AccountId, AgentId, AgentLoad, InboxId, Timestamp};
+use sebastian_core::{AccountId, Timestamp};
 use tokio_postgres::{Row, types::ToSql};
 
 use super::{PostgresStore, rows};
@@ -18,9 +14,6 @@ pub(super) const ALL_SQL: &[&str] = &[
     NOW,
     OPEN_ACCOUNT,
     ACCOUNT,
-    LOADS,
-    CLOSED_RECENTLY,
-    PUT_OFF,
     COUNTS,
     UNFOLDED,
     PAUSE,
@@ -34,7 +27,6 @@ pub(super) const ALL_SQL: &[&str] = &[
     PURGE_ROSTERS,
     PURGE_RULEBOOKS,
     PURGE_AUDIT,
-    INBOX_LOADS,
 ];
 
 const PING: &str = "SELECT 1";
@@ -47,53 +39,6 @@ const OPEN_ACCOUNT: &str = "
     ON CONFLICT DO NOTHING";
 
 const ACCOUNT: &str = "SELECT id FROM accounts WHERE platform = $1 AND tenant = $2";
-
-const LOADS: &str = "
-    SELECT agent_id, open, shift, shift_assignments, last_assigned_at
-    FROM agent_loads
-    WHERE account_id = $1";
-
-/// Indexes conversations_slots and _assigned.
-const INBOX_LOADS: &str = "
-    SELECT q.inbox_id, held.agent_id, COUNT(*)::int AS held
-    FROM (
-        SELECT queue_id, agent_id
-        FROM conversations
-        WHERE account_id = $1 AND state IN ('reserved', 'closing')
-        UNION ALL
-        SELECT queue_id, agent_id
-        FROM conversations
-        WHERE account_id = $1 AND state = 'assigned' AND NOT slot_freed
-    ) held
-    JOIN queues q ON q.id = held.queue_id
-    GROUP BY q.inbox_id, held.agent_id";
-
-/// Index conversations_closed_by, agent by agent; as no state is named, no other will do. $2 agents, $3 since.
-const CLOSED_RECENTLY: &str = "
-    SELECT asked.agent_id, closed.closed
-    FROM unnest($2::bigint[]) AS asked (agent_id)
-    CROSS JOIN LATERAL (
-        SELECT COUNT(*)::int AS closed
-        FROM conversations
-        WHERE account_id = $1 AND agent_id = asked.agent_id AND closed_at > $3 AND assigned_at IS NOT NULL
-    ) closed
-    WHERE closed.closed > 0";
-
-/// Indexes conversations_put_off and _replacing. $2 agents. Who is to take their own place again holds a slot for it.
-const PUT_OFF: &str = "
-    SELECT asked.agent_id, COUNT(*)::int AS put_off
-    FROM unnest($2::bigint[]) AS asked (agent_id)
-    CROSS JOIN LATERAL (
-        SELECT
-        FROM conversations
-        WHERE account_id = $1 AND agent_id = asked.agent_id AND state = 'assigned' AND slot_freed
-        UNION ALL
-        SELECT
-        FROM conversations
-        WHERE account_id = $1 AND replaces_agent = asked.agent_id AND state <> 'resolved'
-          AND agent_id IS DISTINCT FROM replaces_agent
-    ) shown
-    GROUP BY asked.agent_id";
 
 /// Index conversations_unresolved.
 const COUNTS: &str = "
@@ -217,75 +162,6 @@ const PURGE_AUDIT: &str = "
             LIMIT $3) oldest
         WHERE at < $2))";
 
-/// Slots held of each inbox, by agent.
-pub(super) async fn inbox_loads(
-    client: &impl GenericClient,
-    account: AccountId,
-) -> Result<BTreeMap<(Option<InboxId>, AgentId), u32>, StoreError> {
-    let statement = client.prepare_cached(INBOX_LOADS).await?;
-    let found = client.query(&statement, &[&account.0]).await?;
-    let held = |row: &Row| {
-        let inbox = row.try_get::<_, Option<i64>>("inbox_id")?.map(InboxId);
-        Ok(((inbox, AgentId(row.try_get("agent_id")?)), rows::count(row, "held")?))
-    };
-    found.iter().map(held).collect()
-}
-
-/// What the ledger knows of every agent's work, apart from what explains the platform's counts.
-pub(super) async fn loads(
-    client: &impl GenericClient,
-    account: AccountId,
-) -> Result<BTreeMap<AgentId, AgentLoad>, StoreError> {
-    let statement = client.prepare_cached(LOADS).await?;
-    let found = client.query(&statement, &[&account.0]).await?;
-    let load = |row: &Row| {
-        let agent = AgentId(row.try_get("agent_id")?);
-        let load = AgentLoad {
-            agent,
-            open: rows::count(row, "open")?,
-            closed_recently: 0,
-            put_off: 0,
-            shift: rows::time(row, "shift")?,
-            shift_assignments: rows::count(row, "shift_assignments")?,
-            last_assigned_at: rows::time(row, "last_assigned_at")?,
-        };
-        Ok((agent, load))
-    };
-    found.iter().map(load).collect()
-}
-
-/// Fills in what else the platform may count, for these agents: what closed since a time, and what is put off.
-pub(super) async fn add_counted_beside(
-    client: &impl GenericClient,
-    account: AccountId,
-    agents: &[i64],
-    since: Timestamp,
-    loads: &mut BTreeMap<AgentId, AgentLoad>,
-) -> Result<(), StoreError> {
-    if agents.is_empty() {
-        return Ok(());
-    }
-    let (closed, put_off) =
-        try_join(client.prepare_cached(CLOSED_RECENTLY), client.prepare_cached(PUT_OFF)).await?;
-    let since = SystemTime::from(since);
-    let (closed, put_off) = try_join(
-        client.query(&closed, &[&account.0, &agents, &since]),
-        client.query(&put_off, &[&account.0, &agents]),
-    )
-    .await?;
-    for row in &closed {
-        if let Some(load) = loads.get_mut(&AgentId(row.try_get("agent_id")?)) {
-            load.closed_recently = rows::count(row, "closed")?;
-        }
-    }
-    for row in &put_off {
-        if let Some(load) = loads.get_mut(&AgentId(row.try_get("agent_id")?)) {
-            load.put_off = rows::count(row, "put_off")?;
-        }
-    }
-    Ok(())
-}
-
 impl PostgresStore {
     pub(super) async fn run_ping(&self) -> Result<(), StoreError> {
         self.client().await?.query_one(PING, &[]).await?;
@@ -307,19 +183,6 @@ impl PostgresStore {
         client.execute(OPEN_ACCOUNT, &[&platform, &tenant]).await?;
         let row = client.query_one(ACCOUNT, &[&platform, &tenant]).await?;
         Ok(AccountId(row.try_get("id")?))
-    }
-
-    pub(super) async fn run_loads(
-        &self,
-        account: AccountId,
-        polled_at: Timestamp,
-    ) -> Result<BTreeMap<AgentId, AgentLoad>, StoreError> {
-        let client = self.client().await?;
-        let mut found = loads(&client, account).await?;
-        let agents: Vec<i64> = found.keys().map(|agent| agent.0).collect();
-        let since = polled_at - self.timing.settle_window;
-        add_counted_beside(&client, account, &agents, since, &mut found).await?;
-        Ok(found)
     }
 
     pub(super) async fn run_counts(&self, account: AccountId) -> Result<Counts, StoreError> {

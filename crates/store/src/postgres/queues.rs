@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use deadpool_postgres::Transaction;
-use sebastian_core::{ConversationId, Head, QueueKey, Rotation, Seq};
+use sebastian_core::{AccountId, ConversationId, Head, QueueKey, Rotation, Seq};
 use tokio_postgres::{Row, Statement};
 
-use super::{decide::Round, rows, turns};
+use super::{decide::Round, rows, transaction::Transaction, turns};
 use crate::{
     StoreError,
     port::MOVED_MAX,
@@ -58,17 +57,19 @@ const SORT: &str = "
 
 const SORTED: &str = "UPDATE queues SET sorting = $2 WHERE id = $1";
 
-/// The first of each queue, as many as are asked for, merged by rank and place. Index conversations_heads. $1 queues, $2
-/// how many of each.
-const HEADS: &str = "
+/// The first of each queue, as many as are asked for, merged by rank and place. Index conversations_heads. $2 inboxes, $3
+/// teams, $4 how many of each.
+pub(super) const HEADS: &str = "
     SELECT c.id, c.room_id, q.inbox_id, q.team_id, c.traits, c.rank, c.position, c.opened_at, c.last_activity_at,
            c.refused
-    FROM unnest($1::bigint[], $2::bigint[]) AS asked (queue_id, most)
-    JOIN queues q ON q.id = asked.queue_id
+    FROM unnest($2::bigint[], $3::bigint[], $4::bigint[]) AS asked (inbox_id, team_id, most)
+    JOIN queues q ON q.account_id = $1
+                 AND COALESCE(q.inbox_id, 0) = COALESCE(asked.inbox_id, 0) AND (q.inbox_id IS NULL) = (asked.inbox_id IS NULL)
+                 AND COALESCE(q.team_id, 0) = COALESCE(asked.team_id, 0) AND (q.team_id IS NULL) = (asked.team_id IS NULL)
     CROSS JOIN LATERAL (
         SELECT id, room_id, traits, rank, position, opened_at, last_activity_at, refused
         FROM conversations
-        WHERE queue_id = asked.queue_id AND state = 'waiting' AND park_until IS NULL
+        WHERE queue_id = q.id AND state = 'waiting' AND park_until IS NULL
         ORDER BY rank, position
         LIMIT asked.most
     ) c
@@ -105,51 +106,78 @@ pub(super) async fn read(
 }
 
 /// Sorts queues anew that are sorted by something else than the rules say, so many conversations at a time. Returns
-/// whether some are left. A queue that is not sorted to its end is passed over meanwhile: whoever stands first in it need
-/// not be who comes first.
+/// whether anybody may have moved. A queue that is not sorted to its end is passed over meanwhile: whoever stands first in
+/// it need not be who comes first.
 pub(super) async fn sort(
     round: &Round<'_>,
     queues: &mut BTreeMap<QueueKey, Queue>,
 ) -> Result<bool, StoreError> {
     let Round { tx, request, locked, rules } = round;
     let mut left = MOVED_MAX as u64;
-    let mut all_sorted = true;
+    let mut any_sorted = false;
     for (key, queue) in queues {
         let sorting = Sorting::of(rules, request.policy, *key, locked.now);
         queue.is_sorted = queue.sorting == Some(sorting);
         if queue.is_sorted || left == 0 {
-            all_sorted &= queue.is_sorted;
             continue;
         }
+        any_sorted = true;
         let (json, most) = (rows::json(&sorting)?, i64::try_from(left).unwrap_or(i64::MAX));
         let sort = tx.prepare_cached(SORT).await?;
         let moved = tx.execute(&sort, &[&request.account.0, &queue.id, &json, &most]).await?;
         queue.is_sorted = moved < left;
         left = left.saturating_sub(moved);
-        all_sorted &= queue.is_sorted;
         if queue.is_sorted {
             let sorted = tx.prepare_cached(SORTED).await?;
             tx.execute(&sorted, &[&queue.id, &json]).await?;
         }
     }
-    Ok(!all_sorted)
+    Ok(any_sorted)
 }
 
-/// The first of each queue, as far as `reach` goes.
-pub(super) async fn heads(
-    tx: &Transaction<'_>,
-    queues: &BTreeMap<QueueKey, Queue>,
-    reach: &Reach,
-) -> Result<Vec<Head>, StoreError> {
-    let asked = reach.iter().filter_map(|(key, most)| Some((queues.get(&key)?.id, most)));
-    let (ids, most): (Vec<i64>, Vec<i64>) =
-        asked.map(|(id, most)| (id, i64::try_from(most).unwrap_or(i64::MAX))).unzip();
-    if ids.is_empty() {
-        return Ok(Vec::new());
+/// The first of some queues.
+pub(super) struct Heads {
+    reach: BTreeMap<QueueKey, usize>,
+    first: Vec<Head>,
+}
+
+impl Heads {
+    /// Reads so many of each queue. Nothing is asked of no queue; else sent at the first poll where [`HEADS`] is prepared.
+    pub async fn read(
+        tx: &Transaction,
+        account: AccountId,
+        reach: BTreeMap<QueueKey, usize>,
+    ) -> Result<Self, StoreError> {
+        if reach.is_empty() {
+            return Ok(Self { reach, first: Vec::new() });
+        }
+        let (inboxes, teams) = rows::queue_columns(reach.keys());
+        let most: Vec<i64> = reach.values().map(|most| i64::try_from(*most).unwrap_or(i64::MAX)).collect();
+        let statement = tx.prepare_cached(HEADS).await?;
+        let found = tx.query(&statement, &[&account.0, &inboxes, &teams, &most]).await?;
+        Ok(Self { reach, first: found.iter().map(head).collect::<Result<_, _>>()? })
     }
-    let statement = tx.prepare_cached(HEADS).await?;
-    let found = tx.query(&statement, &[&ids, &most]).await?;
-    found.iter().map(head).collect()
+
+    pub fn all(self) -> Vec<Head> {
+        self.first
+    }
+
+    /// Those that `reach` asks for. `None`: it asks for more than were read.
+    pub fn within(self, reach: &Reach) -> Option<Vec<Head>> {
+        let has = |(queue, most): (QueueKey, usize)| self.reach.get(&queue).is_some_and(|had| *had >= most);
+        if !reach.iter().all(has) {
+            return None;
+        }
+        let mut left: BTreeMap<QueueKey, usize> = reach.iter().collect();
+        let mut is_asked_for = |head: &Head| match left.get_mut(&head.queue()) {
+            None | Some(0) => false,
+            Some(left) => {
+                *left -= 1;
+                true
+            }
+        };
+        Some(self.first.into_iter().filter(|head| is_asked_for(head)).collect())
+    }
 }
 
 fn head(row: &Row) -> Result<Head, StoreError> {

@@ -2,13 +2,12 @@
 
 use std::{collections::BTreeSet, time::SystemTime};
 
-use deadpool_postgres::Transaction;
 use sebastian_core::{
     AccountId, AgentId, Astray, ConversationId, NoticeKind, RoomId, Seen, Settled, Settlement, Timestamp,
 };
 use tokio_postgres::Row;
 
-use super::{PostgresStore, rows, working_set};
+use super::{PostgresStore, rows, transaction::Transaction, working_set};
 use crate::{Attempt, Reservation, StoreError, Suspect};
 
 pub(super) const ALL_SQL: &[&str] = &[CONFIRM, ROOMS_OF, TAKE_OVER, CLAIM_SUSPECTS];
@@ -108,9 +107,7 @@ impl PostgresStore {
         account: AccountId,
         settlements: &[Settlement],
     ) -> Result<Vec<Settled>, StoreError> {
-        let mut client = self.client().await?;
-        let tx = client.transaction().await?;
-        let locked = working_set::lock(&tx, account).await?;
+        let (tx, locked) = working_set::lock(self.client().await?, account).await?;
         let rooms = rooms_of(&tx, account, settlements.iter().map(|one| one.conversation)).await?;
         let settle =
             |rooms: &mut sebastian_core::Rooms| settlements.iter().map(|one| rooms.settle(one)).collect();
@@ -155,9 +152,7 @@ impl PostgresStore {
         seen: Seen,
         asked_at: Timestamp,
     ) -> Result<Settled, StoreError> {
-        let mut client = self.client().await?;
-        let tx = client.transaction().await?;
-        let locked = working_set::lock(&tx, account).await?;
+        let (tx, locked) = working_set::lock(self.client().await?, account).await?;
         let rooms = rooms_of(&tx, account, [id]).await?;
         self.with_rooms(tx, account, &locked, &rooms, |rooms| rooms.verified(id, seen, asked_at)).await
     }
@@ -167,9 +162,7 @@ impl PostgresStore {
         account: AccountId,
         strays: &[(ConversationId, AgentId, Astray)],
     ) -> Result<u32, StoreError> {
-        let mut client = self.client().await?;
-        let tx = client.transaction().await?;
-        let locked = working_set::lock(&tx, account).await?;
+        let (tx, locked) = working_set::lock(self.client().await?, account).await?;
         let rooms = rooms_of(&tx, account, strays.iter().map(|(id, ..)| *id)).await?;
         let put_back = |rooms: &mut sebastian_core::Rooms| {
             let put_back = strays.iter().filter(|(id, agent, why)| rooms.put_back_stray(*id, *agent, *why));
@@ -180,7 +173,7 @@ impl PostgresStore {
 }
 
 async fn rooms_of(
-    tx: &Transaction<'_>,
+    tx: &Transaction,
     account: AccountId,
     ids: impl IntoIterator<Item = ConversationId>,
 ) -> Result<BTreeSet<RoomId>, StoreError> {

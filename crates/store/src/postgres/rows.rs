@@ -145,9 +145,25 @@ pub(super) fn version(row: &Row, column: &str) -> Result<u64, StoreError> {
     u64::try_from(version).map_err(|_| unreadable(column, &version.to_string()))
 }
 
+/// Inboxes and teams, one array each, as statements find queues by them.
+pub(super) fn queue_columns<'a>(
+    queues: impl Iterator<Item = &'a QueueKey>,
+) -> (Vec<Option<i64>>, Vec<Option<i64>>) {
+    queues.map(|key| (key.inbox.map(|inbox| inbox.0), key.team.map(|team| team.0))).unzip()
+}
+
 pub(super) fn room(row: &Row) -> Result<RoomId, StoreError> {
-    let room = text(row, "room_id")?;
-    RoomId::parse(room).map_err(|_| unreadable("room_id", room))
+    room_in(row, "room_id")
+}
+
+pub(super) fn room_in(row: &Row, column: &str) -> Result<RoomId, StoreError> {
+    let room = text(row, column)?;
+    RoomId::parse(room).map_err(|_| unreadable(column, room))
+}
+
+pub(super) fn services(row: &Row, column: &str) -> Result<Vec<ServiceId>, StoreError> {
+    let services = row.try_get::<_, Vec<&str>>(column)?.into_iter();
+    services.map(|service| ServiceId::parse(service).map_err(|_| unreadable(column, service))).collect()
 }
 
 fn service(row: &Row, column: &str) -> Result<Option<ServiceId>, StoreError> {

@@ -6,7 +6,7 @@ use deadpool_postgres::GenericClient;
 use sebastian_core::{AccountId, Policy, Rulebook, Timestamp};
 use tokio_postgres::{Row, types::Json};
 
-use super::{PostgresStore, questions, rows, turns, working_set};
+use super::{PostgresStore, loads, rows, turns, working_set};
 use crate::{Amendment, AuditEntry, Audited, Facts, StoreError, round};
 
 pub(super) const ALL_SQL: &[&str] = &[NEWEST, RULEBOOK, ADD_RULEBOOK, SET_NEWEST, ADD_AUDIT, AUDIT];
@@ -101,10 +101,8 @@ impl PostgresStore {
         who: &str,
         change: Amendment<'_>,
     ) -> Result<Arc<Rulebook>, StoreError> {
-        let mut client = self.client().await?;
-        let tx = client.transaction().await?;
-        let locked = working_set::lock(&tx, account).await?;
-        let before = self.rules(&tx, account, locked.rulebook_version).await?;
+        let (tx, locked) = working_set::lock(self.client().await?, account).await?;
+        let before = self.rules(&*tx, account, locked.rulebook_version).await?;
         let mut rules = Rulebook::clone(&before);
         let entries = change(&mut rules, locked.now);
         if entries.is_empty() {
@@ -113,7 +111,7 @@ impl PostgresStore {
         let now = SystemTime::from(locked.now);
         if rules == *before {
             let version = i64::try_from(before.version).unwrap_or(i64::MAX);
-            add_audit(&tx, account, who, (version, now), &entries).await?;
+            add_audit(&*tx, account, who, (version, now), &entries).await?;
             tx.commit().await?;
             return Ok(before);
         }
@@ -123,7 +121,7 @@ impl PostgresStore {
         tx.execute(&statement, &[&account.0, &version, &now, &Json(&rules)]).await?;
         let statement = tx.prepare_cached(SET_NEWEST).await?;
         tx.execute(&statement, &[&account.0, &version]).await?;
-        add_audit(&tx, account, who, (version, now), &entries).await?;
+        add_audit(&*tx, account, who, (version, now), &entries).await?;
         tx.commit().await?;
         Ok(rules.into())
     }
@@ -146,18 +144,18 @@ impl PostgresStore {
         polled_at: Timestamp,
         policy: &Policy,
     ) -> Result<Facts, StoreError> {
-        let loads = self.run_loads(account, polled_at).await?;
+        let held = self.run_loads(account, polled_at).await?;
         let (rules, now) = (self.run_rulebook(account).await?, self.run_now().await?);
         let client = self.client().await?;
         let mut windows = turns::all_windows(&client, account).await?;
         let fair = round::fair_inboxes(&rules, policy, windows.keys().map(|(inbox, _)| *inbox), now);
         windows.retain(|(inbox, _), given| fair.contains_key(inbox) && given.iter().next().is_some());
         let inbox_loads = if round::counts_by_inbox(&rules, policy) {
-            questions::inbox_loads(&client, account).await?
+            loads::inbox_loads(&client, account).await?
         } else {
             Default::default()
         };
-        Ok(Facts { loads, inbox_loads, windows, rules })
+        Ok(Facts { loads: held, inbox_loads, windows, rules })
     }
 }
 

@@ -1,22 +1,21 @@
 //! Taking the slots that a round of decisions chose.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     time::{Duration, SystemTime},
 };
 
-use deadpool_postgres::Transaction;
 use futures_util::try_join;
-use sebastian_core::{AccountId, AgentId, ConversationId, Snapshot, Timestamp};
+use sebastian_core::{AccountId, AgentLoad, ConversationId, Roster, Snapshot, Timestamp};
 use tokio_postgres::{Row, Statement};
 
-use super::{rows, turns, working_set::Locked};
+use super::{loads::Loads, rows, transaction::Transaction, turns, working_set::Locked};
 use crate::{
     Attempt, Reservation, StoreError,
     round::{self, Choice},
 };
 
-pub(super) const ALL_SQL: &[&str] = &[RESERVE, ADD_LOADS, DECIDED];
+pub(super) const ALL_SQL: &[&str] = &[RESERVE];
 
 /// $1 deadline, $2 first reservations so far, $3 conversations, $4 agents, $5 turns; in order of decision.
 const RESERVE: &str = "
@@ -32,28 +31,14 @@ const RESERVE: &str = "
     WHERE c.id = u.id AND c.state = 'waiting'
     RETURNING c.id, c.attempt, c.replaces_agent";
 
-/// $2 agents, $3 slots taken, $4 shifts, $5 now.
-const ADD_LOADS: &str = "
-    INSERT INTO agent_loads (account_id, agent_id, open, shift, shift_assignments, last_assigned_at)
-    SELECT $1, agent_id, slots, shift, slots, $5
-    FROM unnest($2::bigint[], $3::int[], $4::timestamptz[]) AS u (agent_id, slots, shift)
-    ON CONFLICT (account_id, agent_id) DO UPDATE
-    SET open = agent_loads.open + EXCLUDED.open,
-        shift_assignments = EXCLUDED.shift_assignments
-            + CASE WHEN agent_loads.shift IS NOT DISTINCT FROM EXCLUDED.shift THEN agent_loads.shift_assignments ELSE 0 END,
-        shift = EXCLUDED.shift,
-        last_assigned_at = EXCLUDED.last_assigned_at";
-
-const DECIDED: &str = "UPDATE accounts SET decided = decided + $2 WHERE id = $1";
-
 /// What takes slots, for [`take`].
-pub(super) const TAKING: [&str; 4] = [RESERVE, ADD_LOADS, DECIDED, turns::SET_WINDOWS];
+pub(super) const TAKING: [&str; 2] = [RESERVE, turns::SET_WINDOWS];
 
-/// Takes the slots of `choices`, and counts them in loads and windows; sent at the first poll. `span` is how long the
-/// platform may be told.
+/// Takes the slots of `choices`, and counts them in windows; sent at the first poll. `span` is how long the platform may be
+/// told.
 pub(super) async fn take(
-    tx: &Transaction<'_>,
-    [reserve, add_loads, counted, set_windows]: &[Statement; TAKING.len()],
+    tx: &Transaction,
+    [reserve, set_windows]: &[Statement; TAKING.len()],
     account: AccountId,
     locked: &Locked,
     choices: &[Choice<'_>],
@@ -64,25 +49,14 @@ pub(super) async fn take(
         return Ok(Vec::new());
     }
     let now = locked.now;
-    let (clock, deadline) = (SystemTime::from(now), SystemTime::from(now + span));
+    let deadline = SystemTime::from(now + span);
     let ids: Vec<i64> = choices.iter().map(|choice| choice.head.conversation.0).collect();
     let agents: Vec<i64> = choices.iter().map(|choice| choice.agent.0).collect();
     let turns = choices.iter().map(|choice| rows::json(&choice.turn())).collect::<Result<Vec<_>, _>>()?;
-    let places = i64::try_from(choices.len()).unwrap_or(i64::MAX);
-
-    let mut slots: BTreeMap<AgentId, i32> = BTreeMap::new();
-    choices.iter().for_each(|choice| *slots.entry(choice.agent).or_default() += 1);
-    let online_since =
-        |agent| snapshot.roster.agent(agent).and_then(|agent| agent.online_since).map(SystemTime::from);
-    let shifts: Vec<Option<SystemTime>> = slots.keys().map(|agent| online_since(*agent)).collect();
-    let (takers, taken): (Vec<i64>, Vec<i32>) =
-        slots.into_iter().map(|(agent, taken)| (agent.0, taken)).unzip();
 
     let windows = round::windows_after(choices, &snapshot.windows, now);
-    let (reserved, _, _, ()) = try_join!(
+    let (reserved, ()) = try_join!(
         async { Ok(tx.query(reserve, &[&deadline, &locked.decided, &ids, &agents, &turns]).await?) },
-        async { Ok(tx.execute(add_loads, &[&account.0, &takers, &taken, &shifts, &clock]).await?) },
-        async { Ok(tx.execute(counted, &[&account.0, &places]).await?) },
         turns::set_windows(tx, set_windows, account, &windows),
     )?;
     let mut attempts: HashMap<ConversationId, &Row> = HashMap::with_capacity(reserved.len());
@@ -90,6 +64,18 @@ pub(super) async fn take(
         attempts.insert(ConversationId(row.try_get("id")?), row);
     }
     choices.iter().map(|choice| reservation(choice, &attempts, now)).collect()
+}
+
+/// Counts slots that were taken in `loads`.
+pub(super) fn count(loads: &mut Loads, taken: &[Reservation], roster: &Roster, now: Timestamp) {
+    for Reservation { agent, .. } in taken {
+        let shift = roster.agent(*agent).and_then(|agent| agent.online_since);
+        let load = loads.entry(*agent).or_insert_with(|| AgentLoad::none(*agent));
+        load.open += 1;
+        load.shift_assignments = load.assignments_since(shift) + 1;
+        load.shift = shift;
+        load.last_assigned_at = Some(now);
+    }
 }
 
 fn reservation(

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use deadpool_postgres::{GenericClient, Transaction};
+use deadpool_postgres::GenericClient;
 use sebastian_core::{AccountId, AgentId, InboxId, RateWindow, Rotation, Turn, rooms::Refund};
 use tokio_postgres::{Row, Statement};
 
-use super::{prepared, rows};
+use super::{rows, transaction::Transaction};
 use crate::{StoreError, round::Windows};
 
 pub(super) const ALL_SQL: &[&str] =
@@ -88,7 +88,7 @@ fn window(row: &Row) -> Result<((Option<InboxId>, AgentId), RateWindow), StoreEr
 
 /// `statement` is [`SET_WINDOWS`], sent at the first poll.
 pub(super) async fn set_windows(
-    tx: &Transaction<'_>,
+    tx: &Transaction,
     statement: &Statement,
     account: AccountId,
     windows: &Windows,
@@ -105,14 +105,14 @@ pub(super) async fn set_windows(
 
 /// Gives turns back whose slots came to nothing.
 pub(super) async fn give_back(
-    tx: &Transaction<'_>,
+    tx: &Transaction,
     account: AccountId,
     refunds: &[Refund],
 ) -> Result<(), StoreError> {
     if refunds.is_empty() {
         return Ok(());
     }
-    let [rotate, set] = prepared(tx, [SET_ROTATION, SET_WINDOWS]).await?;
+    let [rotate, set] = tx.prepared([SET_ROTATION, SET_WINDOWS]).await?;
     for Refund { conversation, agent, turn } in refunds {
         let Turn { inbox, team, charge } = *turn;
         let (inbox, team) = (inbox.map(|inbox| inbox.0), team.map(|team| team.0));
@@ -141,7 +141,7 @@ pub(super) fn rotation(row: &Row) -> Result<Rotation, StoreError> {
 
 /// `statement` is [`SET_ROTATION`], sent at the first poll.
 pub(super) async fn set_rotation(
-    tx: &Transaction<'_>,
+    tx: &Transaction,
     statement: &Statement,
     queue: i64,
     turns: &Rotation,

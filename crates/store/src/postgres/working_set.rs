@@ -5,17 +5,17 @@ use std::{
     time::SystemTime,
 };
 
-use deadpool_postgres::Transaction;
+use deadpool_postgres::Client;
 use futures_util::{future::try_join, try_join};
 use sebastian_core::{
-    AccountId, AgentChange, AgentId, Changes, Conversation, QueueKey, RoomId, Rooms, ServiceId, Timestamp,
-    Timing,
+    AccountId, Changes, Conversation, QueueKey, RoomId, Rooms, ServiceId, Timestamp, Timing,
 };
 use tokio_postgres::{Row, Statement};
 
 use super::{
-    PostgresStore, outbox, prepared,
+    PostgresStore, loads, outbox,
     rows::{self, Columns},
+    transaction::Transaction,
     turns,
 };
 use crate::{
@@ -24,23 +24,63 @@ use crate::{
     words::conversation_columns,
 };
 
-pub(super) const ALL_SQL: &[&str] = &[
-    LOCK,
-    NOW,
-    UNRESOLVED,
-    CLOSED_SERVICES,
-    UPDATE,
-    ADD_QUEUES,
-    INSERT,
-    UNSORT,
-    ADD_CLOSED_SERVICES,
-    ADD_LOADS,
-    MOVE_LOADS,
-];
+macro_rules! rooms {
+    ($asked:expr) => {
+        concat!(
+            "SELECT found.*, asked.room_id AS asked_room_id,
+                    ARRAY (
+                        SELECT service_id
+                        FROM closed_services
+                        WHERE account_id = $1 AND room_id = asked.room_id
+                    ) AS closed_services
+             FROM ",
+            $asked,
+            "
+             LEFT JOIN LATERAL (
+                 SELECT ",
+            conversation_columns!(),
+            "
+                 FROM conversations c JOIN queues q ON q.id = c.queue_id
+                 WHERE c.account_id = $1 AND c.room_id = asked.room_id AND c.state <> 'resolved'
+                 ORDER BY c.id
+                 FOR NO KEY UPDATE OF c
+             ) found ON TRUE"
+        )
+    };
+}
 
-/// The decision lock. `NO KEY`, so that it does not stand in the way of rows that refer to the account.
-const LOCK: &str = "
-    SELECT folded_seq, folded_at, decided, paused_until, pause_reason, failures, rulebook_version, decided_version
+/// Rooms that unfolded events name, and those to be woken. More may have come since the events were read: a room too many is
+/// read in vain.
+macro_rules! unfolded {
+    () => {
+        "(
+            SELECT room_id
+            FROM (
+                (SELECT room_id
+                 FROM events
+                 WHERE account_id = $1 AND seq > (SELECT folded_seq FROM accounts WHERE id = $1)
+                 ORDER BY seq
+                 LIMIT $2)
+                UNION
+                (SELECT room_id
+                 FROM conversations
+                 WHERE account_id = $1 AND state <> 'resolved' AND snoozed_until <= (SELECT clock_timestamp())
+                 ORDER BY snoozed_until
+                 LIMIT $2)
+            ) named
+            ORDER BY room_id COLLATE \"C\"
+        ) asked"
+    };
+}
+
+pub(super) const ALL_SQL: &[&str] =
+    &[LOCK, NOW, ROOMS, ROOMS_UNFOLDED, UPDATE, ADD_QUEUES, INSERT, UNSORT, ADD_CLOSED_SERVICES];
+
+/// The decision lock. `NO KEY`, so that it does not stand in the way of rows that refer to the account. Whoever subscribes
+/// while it is held is told of what comes after.
+pub(super) const LOCK: &str = "
+    SELECT folded_seq, folded_at, decided, paused_until, pause_reason, failures, rulebook_version, decided_version,
+           EXISTS (SELECT FROM subscriptions WHERE account_id = $1 AND disabled IS NULL) AS is_heard
     FROM accounts
     WHERE id = $1
     FOR NO KEY UPDATE";
@@ -48,34 +88,14 @@ const LOCK: &str = "
 /// Asked after the lock is held: a transaction's own `now()` is from before it waited.
 const NOW: &str = "SELECT clock_timestamp() AS now";
 
-/// Index conversations_unresolved, room by room: a plan for all rooms at once may read the whole account. The rows are
-/// locked, by room and number as everyone locks conversations: answers are confirmed, reservations taken over and
-/// suspects claimed without the account's lock, and what those write between this read and the write that follows
-/// must not be lost. $2 rooms, ascending.
-const UNRESOLVED: &str = concat!(
-    "SELECT found.*
-     FROM unnest($2::text[]) AS asked (room_id)
-     CROSS JOIN LATERAL (
-         SELECT ",
-    conversation_columns!(),
-    "
-         FROM conversations c JOIN queues q ON q.id = c.queue_id
-         WHERE c.account_id = $1 AND c.room_id = asked.room_id AND c.state <> 'resolved'
-         ORDER BY c.id
-         FOR NO KEY UPDATE OF c
-     ) found"
-);
+/// What is open in each room, and the sessions of it that are over. Index conversations_unresolved, and primary key of
+/// closed_services, room by room: a plan for all rooms at once may read the whole account. The rows are locked, by room and
+/// number as everyone locks conversations: answers are confirmed, reservations taken over and suspects claimed without the
+/// account's lock, and what those write between this read and the write that follows must not be lost. $2 rooms, ascending.
+const ROOMS: &str = rooms!("unnest($2::text[]) AS asked (room_id)");
 
-/// Primary key, room by room.
-const CLOSED_SERVICES: &str = "
-    SELECT asked.room_id, closed.service_id
-    FROM unnest($2::text[]) AS asked (room_id)
-    CROSS JOIN LATERAL (
-        SELECT service_id
-        FROM closed_services
-        WHERE account_id = $1 AND room_id = asked.room_id
-        OFFSET 0
-    ) closed";
+/// The same of what is to be folded. $2 most events, and most rooms to be woken.
+pub(super) const ROOMS_UNFOLDED: &str = rooms!(unfolded!());
 
 /// One array a column. Who served a resolved conversation, and since when, stays on its row.
 const UPDATE: &str = "
@@ -170,19 +190,6 @@ const ADD_CLOSED_SERVICES: &str = "
     FROM unnest($2::text[], $3::text[]) AS u (room_id, service_id)
     ON CONFLICT DO NOTHING";
 
-const ADD_LOADS: &str = "
-    INSERT INTO agent_loads (account_id, agent_id)
-    SELECT $1, agent_id
-    FROM unnest($2::bigint[]) AS agent_id
-    ON CONFLICT DO NOTHING";
-
-const MOVE_LOADS: &str = "
-    UPDATE agent_loads l
-    SET open = l.open + u.open,
-        shift_assignments = GREATEST(0, l.shift_assignments + u.assignments)
-    FROM unnest($2::bigint[], $3::int[], $4::int[]) AS u (agent_id, open, assignments)
-    WHERE l.account_id = $1 AND l.agent_id = u.agent_id";
-
 /// An account's row, locked.
 pub(super) struct Locked {
     pub now: Timestamp,
@@ -194,121 +201,122 @@ pub(super) struct Locked {
     pub failures: u32,
     pub rulebook_version: u64,
     pub decided_version: u64,
+    /// Somebody subscribes to events of the account.
+    pub is_heard: bool,
 }
 
-/// What takes the lock, for [`lock_by`].
-pub(super) const LOCKING: [&str; 2] = [LOCK, NOW];
-
-/// Takes the account's decision lock and tells the time after.
-pub(super) async fn lock(tx: &Transaction<'_>, account: AccountId) -> Result<Locked, StoreError> {
-    let locking = prepared(tx, LOCKING).await?;
-    lock_by(tx, &locking, account).await
+impl Locked {
+    /// From the row of [`LOCK`] and the time after.
+    pub fn read(row: &Row, now: Timestamp) -> Result<Self, StoreError> {
+        Ok(Self {
+            now,
+            folded_seq: row.try_get("folded_seq")?,
+            folded_at: rows::time(row, "folded_at")?.unwrap_or_default(),
+            decided: row.try_get("decided")?,
+            paused_until: rows::time(row, "paused_until")?,
+            pause_reason: row.try_get("pause_reason")?,
+            failures: rows::count(row, "failures")?,
+            rulebook_version: rows::version(row, "rulebook_version")?,
+            decided_version: rows::version(row, "decided_version")?,
+            is_heard: row.try_get("is_heard")?,
+        })
+    }
 }
 
-/// The same, sent at the first poll.
-pub(super) async fn lock_by(
-    tx: &Transaction<'_>,
-    [lock, now]: &[Statement; LOCKING.len()],
-    account: AccountId,
-) -> Result<Locked, StoreError> {
-    let (row, now) = try_join(tx.query_one(lock, &[&account.0]), tx.query_one(now, &[])).await?;
-    Ok(Locked {
-        now: rows::needed(&now, "now")?,
-        folded_seq: row.try_get("folded_seq")?,
-        folded_at: rows::time(&row, "folded_at")?.unwrap_or_default(),
-        decided: row.try_get("decided")?,
-        paused_until: rows::time(&row, "paused_until")?,
-        pause_reason: row.try_get("pause_reason")?,
-        failures: rows::count(&row, "failures")?,
-        rulebook_version: rows::version(&row, "rulebook_version")?,
-        decided_version: rows::version(&row, "decided_version")?,
-    })
+/// Begins a transaction that holds the account's decision lock.
+pub(super) async fn lock(client: Client, account: AccountId) -> Result<(Transaction, Locked), StoreError> {
+    let tx = Transaction::on(client);
+    let [lock, now] = tx.prepared([LOCK, NOW]).await?;
+    let read = async { Ok(try_join(tx.query_one(&lock, &[&account.0]), tx.query_one(&now, &[])).await?) };
+    let ((), (row, now)) = try_join(tx.begin(), read).await?;
+    let locked = Locked::read(&row, rows::needed(&now, "now")?)?;
+    Ok((tx, locked))
 }
 
 /// The working set of `rooms`. The account must be locked.
-pub(super) async fn load(
-    tx: &Transaction<'_>,
+async fn load(
+    tx: &Transaction,
     account: AccountId,
     rooms: &BTreeSet<RoomId>,
     now: Timestamp,
     timing: Timing,
 ) -> Result<Rooms, StoreError> {
-    let (unresolved, closed) =
-        try_join(tx.prepare_cached(UNRESOLVED), tx.prepare_cached(CLOSED_SERVICES)).await?;
+    let statement = tx.prepare_cached(ROOMS).await?;
     let names: Vec<&str> = rooms.iter().map(RoomId::as_str).collect();
-    let (unresolved, closed) =
-        try_join(tx.query(&unresolved, &[&account.0, &names]), tx.query(&closed, &[&account.0, &names]))
-            .await?;
-    let unresolved = unresolved.iter().map(rows::conversation).collect::<Result<Vec<_>, _>>()?;
-    let closed = closed.iter().map(closed_service).collect::<Result<Vec<_>, _>>()?;
+    from_rows(&tx.query(&statement, &[&account.0, &names]).await?, now, timing)
+}
+
+/// The working set of rows of [`ROOMS_UNFOLDED`].
+pub(super) fn from_rows(rows: &[Row], now: Timestamp, timing: Timing) -> Result<Rooms, StoreError> {
+    let (mut unresolved, mut closed) = (Vec::new(), Vec::new());
+    for row in rows {
+        if row.try_get::<_, Option<i64>>("id")?.is_some() {
+            unresolved.push(rows::conversation(row)?);
+        }
+        let room = rows::room_in(row, "asked_room_id")?;
+        let services = rows::services(row, "closed_services")?;
+        closed.extend(services.into_iter().map(|service| (room.clone(), service)));
+    }
     Ok(Rooms::new(now, timing, unresolved, closed))
 }
 
-fn closed_service(row: &Row) -> Result<(RoomId, ServiceId), StoreError> {
-    let service = ServiceId::parse(row.try_get("service_id")?);
-    let service = service.map_err(|e| StoreError::Broken("column service_id".into(), Some(e.into())))?;
-    Ok((rows::room(row)?, service))
-}
-
 /// Statements that write changes, for [`write_by`].
-pub(super) const WRITING: [&str; 7] =
-    [ADD_QUEUES, UPDATE, INSERT, ADD_CLOSED_SERVICES, ADD_LOADS, MOVE_LOADS, outbox::POST];
+pub(super) const WRITING: [&str; 5] = [ADD_QUEUES, UPDATE, INSERT, ADD_CLOSED_SERVICES, outbox::POST];
 
 /// Writes what the core changed.
 pub(super) async fn write(
-    tx: &Transaction<'_>,
+    tx: &Transaction,
     account: AccountId,
-    now: Timestamp,
+    locked: &Locked,
     changes: &Changes,
 ) -> Result<(), StoreError> {
-    let writing = prepared(tx, WRITING).await?;
-    write_by(tx, &writing, account, now, changes).await?;
+    let writing = tx.prepared(WRITING).await?;
+    write_by(tx, &writing, account, locked, changes, &BTreeSet::new()).await?;
+    loads::shift_by(tx, &tx.prepared(loads::SHIFTING).await?, account, &changes.agents).await?;
     turns::give_back(tx, account, &changes.refunds).await
 }
 
-/// The same apart from refunds, sent at the first poll: whatever is polled after it finds it written.
+/// The same apart from loads and refunds, sent at the first poll: whatever is polled after it finds it written. Queues that
+/// are `known` are there.
 pub(super) async fn write_by(
-    tx: &Transaction<'_>,
+    tx: &Transaction,
     writing: &[Statement; WRITING.len()],
     account: AccountId,
-    now: Timestamp,
+    locked: &Locked,
     changes: &Changes,
+    known: &BTreeSet<QueueKey>,
 ) -> Result<(), StoreError> {
-    let [queues, update, insert, closed_services, add_loads, move_loads, post] = writing;
+    let [queues, update, insert, closed_services, post] = writing;
+    let notices = if locked.is_heard { changes.notices.as_slice() } else { &[] };
     try_join!(
-        add_queues(tx, queues, account, changes),
+        add_queues(tx, queues, account, changes, known),
         self::update(tx, update, account, &changes.updated),
         self::insert(tx, insert, account, &changes.opened),
-        add_closed_services(tx, closed_services, account, now, &changes.closed_services),
-        self::move_loads(tx, [add_loads, move_loads], account, &changes.agents),
-        outbox::post(tx, post, account, &changes.notices),
+        add_closed_services(tx, closed_services, account, locked.now, &changes.closed_services),
+        outbox::post(tx, post, account, notices),
     )?;
     Ok(())
 }
 
+/// Adds the queues of what changed that are not `known`.
 async fn add_queues(
-    tx: &Transaction<'_>,
+    tx: &Transaction,
     statement: &Statement,
     account: AccountId,
     changes: &Changes,
+    known: &BTreeSet<QueueKey>,
 ) -> Result<(), StoreError> {
-    let (inboxes, teams) = queues_of(changes.opened.iter().chain(&changes.updated));
-    if !inboxes.is_empty() {
+    let changed = changes.opened.iter().chain(&changes.updated).map(round::queue_of);
+    let added: BTreeSet<QueueKey> = changed.filter(|queue| !known.contains(queue)).collect();
+    if !added.is_empty() {
+        let (inboxes, teams) = rows::queue_columns(added.iter());
         tx.execute(statement, &[&account.0, &inboxes, &teams]).await?;
     }
     Ok(())
 }
 
-/// Inboxes and teams of the queues of `conversations`, each queue once.
-fn queues_of<'a>(
-    conversations: impl Iterator<Item = &'a Conversation>,
-) -> (Vec<Option<i64>>, Vec<Option<i64>>) {
-    let queues: BTreeSet<QueueKey> = conversations.map(round::queue_of).collect();
-    queues.into_iter().map(|key| (key.inbox.map(|inbox| inbox.0), key.team.map(|team| team.0))).unzip()
-}
-
 async fn update(
-    tx: &Transaction<'_>,
+    tx: &Transaction,
     statement: &Statement,
     account: AccountId,
     changed: &[Conversation],
@@ -366,7 +374,7 @@ fn all_written(written: u64, conversations: &[Conversation]) -> Result<(), Store
 }
 
 async fn insert(
-    tx: &Transaction<'_>,
+    tx: &Transaction,
     statement: &Statement,
     account: AccountId,
     opened: &[Conversation],
@@ -414,15 +422,14 @@ async fn insert(
 /// Another process may go by another policy than this one, which gave ranks by `sortings`: the next decision sorts the
 /// queues of both anew.
 async fn unsort(
-    tx: &Transaction<'_>,
+    tx: &Transaction,
     account: AccountId,
     sortings: &BTreeMap<QueueKey, Sorting>,
 ) -> Result<(), StoreError> {
     if sortings.is_empty() {
         return Ok(());
     }
-    let inboxes: Vec<Option<i64>> = sortings.keys().map(|key| key.inbox.map(|inbox| inbox.0)).collect();
-    let teams: Vec<Option<i64>> = sortings.keys().map(|key| key.team.map(|team| team.0)).collect();
+    let (inboxes, teams) = rows::queue_columns(sortings.keys());
     let sortings = sortings.values().map(rows::json).collect::<Result<Vec<_>, _>>()?;
     let statement = tx.prepare_cached(UNSORT).await?;
     tx.execute(&statement, &[&account.0, &inboxes, &teams, &sortings]).await?;
@@ -430,7 +437,7 @@ async fn unsort(
 }
 
 async fn add_closed_services(
-    tx: &Transaction<'_>,
+    tx: &Transaction,
     statement: &Statement,
     account: AccountId,
     now: Timestamp,
@@ -445,44 +452,24 @@ async fn add_closed_services(
     Ok(())
 }
 
-async fn move_loads(
-    tx: &Transaction<'_>,
-    [add, change]: [&Statement; 2],
-    account: AccountId,
-    moved: &BTreeMap<AgentId, AgentChange>,
-) -> Result<(), StoreError> {
-    if moved.is_empty() {
-        return Ok(());
-    }
-    let agents: Vec<i64> = moved.keys().map(|agent| agent.0).collect();
-    let open: Vec<i32> = moved.values().map(|change| change.open).collect();
-    let assignments: Vec<i32> = moved.values().map(|change| change.assignments).collect();
-    try_join(
-        tx.execute(add, &[&account.0, &agents]),
-        tx.execute(change, &[&account.0, &agents, &open, &assignments]),
-    )
-    .await?;
-    Ok(())
-}
-
 impl PostgresStore {
     /// Runs a core rule over the unresolved conversations of `rooms`, under the account's lock, and writes what it
     /// changed.
     pub(super) async fn with_rooms<T>(
         &self,
-        tx: Transaction<'_>,
+        tx: Transaction,
         account: AccountId,
         locked: &Locked,
         rooms: &BTreeSet<RoomId>,
         rule: impl FnOnce(&mut Rooms) -> T + Send,
     ) -> Result<T, StoreError> {
         let mut working_set = load(&tx, account, rooms, locked.now, self.timing).await?;
-        let rules = self.rules(&tx, account, locked.rulebook_version).await?;
+        let rules = self.rules(&*tx, account, locked.rulebook_version).await?;
         let policy = self.policy_of(account);
         working_set = working_set.governed_by(rules.clone(), &policy);
         let answer = rule(&mut working_set);
         let changes = working_set.finish();
-        Box::pin(write(&tx, account, locked.now, &changes)).await?;
+        Box::pin(write(&tx, account, locked, &changes)).await?;
         unsort(&tx, account, &round::sortings(&changes, &rules, &policy, locked.now)).await?;
         if !changes.updated.is_empty() {
             crate::crash_point!("recording");

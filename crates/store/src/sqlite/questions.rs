@@ -1,7 +1,7 @@
 //! Short questions and small writes: accounts, loads, counts, pauses, leases, retention.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
@@ -265,24 +265,23 @@ pub(super) fn loads(tx: &Connection, account: AccountId) -> Result<BTreeMap<Agen
 pub(super) fn add_counted_beside(
     tx: &Connection,
     account: AccountId,
-    agents: &[i64],
+    agents: &BTreeSet<AgentId>,
     since: Timestamp,
     loads: &mut BTreeMap<AgentId, AgentLoad>,
 ) -> Result<(), StoreError> {
     if agents.is_empty() {
         return Ok(());
     }
-    let asked: HashSet<AgentId> = agents.iter().copied().map(AgentId).collect();
     let closed = |row: &Row<'_>| Ok((row.get::<_, Option<i64>>("agent_id")?, row.get::<_, u32>("closed")?));
     for (agent, closed) in rows::all(tx, CLOSED_RECENTLY, &[&account.0, &millis(since)], closed)? {
-        let agent = agent.map(AgentId).filter(|agent| asked.contains(agent));
+        let agent = agent.map(AgentId).filter(|agent| agents.contains(agent));
         if let Some(load) = agent.and_then(|agent| loads.get_mut(&agent)) {
             load.closed_recently = closed;
         }
     }
     let mut put_off = tx.prepare_cached(PUT_OFF)?;
-    for agent in asked {
-        if let Some(load) = loads.get_mut(&agent) {
+    for agent in agents {
+        if let Some(load) = loads.get_mut(agent) {
             load.put_off = put_off.query_row([account.0, agent.0], |row| row.get("put_off"))?;
         }
     }
@@ -307,7 +306,7 @@ impl Call<'_> {
         polled_at: Timestamp,
     ) -> Result<BTreeMap<AgentId, AgentLoad>, StoreError> {
         let mut found = loads(self.tx, account)?;
-        let agents: Vec<i64> = found.keys().map(|agent| agent.0).collect();
+        let agents: BTreeSet<AgentId> = found.keys().copied().collect();
         let since = polled_at - self.store.timing.settle_window;
         add_counted_beside(self.tx, account, &agents, since, &mut found)?;
         Ok(found)

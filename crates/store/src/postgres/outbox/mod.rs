@@ -8,7 +8,6 @@ use std::{
 };
 
 use async_trait::async_trait;
-use deadpool_postgres::Transaction;
 use sebastian_core::{
     AccountId, AgentId, ConversationId, InboxId, Notice, NoticeKind, QueueKey, RoomId, TeamId,
 };
@@ -21,7 +20,7 @@ use self::sql::{
     QUEUES, REDELIVER, SENDING, SUBSCRIBE, SUBSCRIPTION, SUBSCRIPTIONS, TELL_WAITING, TIDY_DEAD,
     TIDY_ORPHANS, UNATTENDED, UNSUBSCRIBE,
 };
-use super::{PostgresStore, rows, within};
+use super::{PostgresStore, rows, transaction::Transaction, within};
 use crate::{
     Claim, Claimed, DeadLetter, DisabledReason, Fate, Letter, NewSubscription, Outbox, StoreError,
     Subscription, SubscriptionChange, SubscriptionId, WaitingQueue, outbox::SUBSCRIPTIONS_MAX,
@@ -30,7 +29,7 @@ use crate::{
 /// Writes a letter for everybody who wants to be told, in the transaction of the change. `statement` is [`POST`], sent at
 /// the first poll.
 pub(super) async fn post(
-    tx: &Transaction<'_>,
+    tx: &Transaction,
     statement: &Statement,
     account: AccountId,
     notices: &[Notice],
