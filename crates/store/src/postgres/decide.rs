@@ -1,8 +1,8 @@
 //! Folding, sorting, deciding and reserving: one transaction under the account's lock.
 //!
 //! Others wait for that lock, so what needs no answer of what stands before is sent with it: a round waits for PostgreSQL
-//! three times to fold, and five or six to give out as well, whatever it gives out. The order in which statements are sent
-//! is the order in which they run.
+//! three times to fold, and once more to give out as well, whatever it gives out, where it has to ask what the round before
+//! asked. The order in which statements are sent is the order in which they run.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
