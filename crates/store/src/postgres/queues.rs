@@ -193,3 +193,52 @@ fn head(row: &Row) -> Result<Head, StoreError> {
         refused: rows::parsed(row, "refused")?.unwrap_or_default(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use sebastian_core::{InboxId, RoomId, Timestamp, Traits};
+
+    use super::*;
+
+    const SALES: QueueKey = QueueKey { inbox: Some(InboxId(1)), team: None };
+    const SUPPORT: QueueKey = QueueKey { inbox: Some(InboxId(2)), team: None };
+
+    fn head(place: i64, queue: QueueKey) -> Head {
+        let at = Timestamp::default();
+        Head {
+            conversation: ConversationId(place),
+            room: RoomId::parse("room").unwrap(),
+            inbox: queue.inbox,
+            traits: Traits::default(),
+            rank: at,
+            position: Seq(place),
+            opened_at: at,
+            last_activity_at: at,
+            refused: Default::default(),
+        }
+    }
+
+    /// 50 of each queue, by turns.
+    fn read() -> Heads {
+        let first = (0..100).map(|place| head(place, if place % 2 == 0 { SALES } else { SUPPORT }));
+        Heads { reach: BTreeMap::from([(SALES, 50), (SUPPORT, 50)]), first: first.collect() }
+    }
+
+    #[test]
+    fn heads_read_in_advance_are_cut_to_what_is_asked_for() {
+        let reach = Reach::new([SUPPORT], 2);
+
+        let heads = read().within(&reach).unwrap();
+
+        let places: Vec<i64> = heads.iter().map(|head| head.position.0).collect();
+        assert_eq!(places, (0..reach.of(SUPPORT) as i64).map(|n| 2 * n + 1).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn heads_read_in_advance_do_not_stand_for_more_than_were_read() {
+        let other = QueueKey { inbox: Some(InboxId(3)), team: None };
+
+        assert!(read().within(&Reach::new([SALES], 50)).is_none(), "deeper into a queue");
+        assert!(read().within(&Reach::new([SALES, other], 2)).is_none(), "into another queue");
+    }
+}
