@@ -183,11 +183,15 @@ async fn statements_of_every_wake_use_their_index_and_read_no_table_whole_whenev
 }
 
 #[tokio::test]
-async fn rooms_are_looked_up_one_by_one_before_the_tables_are_first_analysed() {
+async fn what_is_looked_up_one_by_one_is_so_before_the_tables_are_first_analysed() {
     let database = TimedDatabase::create().await;
     let client = connect(&database.url()).await;
     client.batch_execute(FILL).await.unwrap();
 
+    let plan = plan(&client, statement("due.to_be_woken"), "1, 500").await;
+    for index in ["conversations_snoozed", "conversations_parked"] {
+        assert!(plan.contains(index), "{plan}");
+    }
     let plan = explain(&client, "EXPLAIN ANALYZE", statement(ROOMS), "1, '{room-1,room-61}'").await;
     assert!(!plan.contains("Removed by Filter"), "{plan}");
 }

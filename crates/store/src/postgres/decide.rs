@@ -40,8 +40,9 @@ use crate::{
 pub(super) const ALL_SQL: &[&str] = &[UNFOLDED, PASSED];
 
 /// The time, whose time has come, and what is to be folded; the time alone where there is nothing. Primary key of events,
-/// indexes conversations_snoozed and _parked. $2 most events, and most to be woken. The transaction's own `now()` is from
-/// before it waited for the lock.
+/// indexes conversations_snoozed and _parked, whose orders are asked for, as a plan from before the tables were analysed may
+/// else read all who wait. $2 most events, and most to be woken. The transaction's own `now()` is from before it waited for
+/// the lock.
 const UNFOLDED: &str = "
     SELECT due.now, due.to_be_woken, due.parks_end, e.seq, e.received_at, e.kind, e.source, e.room_id, e.inbox_id,
            e.service_id, e.service_resolved, e.details
@@ -52,14 +53,15 @@ const UNFOLDED: &str = "
                     SELECT
                     FROM conversations
                     WHERE account_id = $1 AND state <> 'resolved' AND snoozed_until <= (SELECT clock_timestamp())
+                    ORDER BY snoozed_until
                     LIMIT $2
                 ) snoozed) AS to_be_woken,
-               EXISTS (
-                   SELECT
-                   FROM conversations
-                   WHERE account_id = $1 AND state = 'waiting' AND park_until <= (SELECT clock_timestamp())
-                     AND park_reason <> 'snoozed'
-               ) AS parks_end
+               (SELECT id
+                FROM conversations
+                WHERE account_id = $1 AND state = 'waiting' AND park_until <= (SELECT clock_timestamp())
+                  AND park_reason <> 'snoozed'
+                ORDER BY park_until
+                LIMIT 1) IS NOT NULL AS parks_end
     ) due
     LEFT JOIN LATERAL (
         SELECT *
