@@ -23,6 +23,7 @@ const WAITING: [u64; 3] = [100, 10_000, 100_000];
 const BATCHES: [u64; 2] = [1, 64];
 const AGENTS: i64 = 400;
 const CAPACITY: u32 = 6;
+const INBOX: InboxId = InboxId(1);
 const HOUR: Duration = Duration::from_secs(3_600);
 /// Webhooks that fill the ledger come so many at a time.
 const FILL: u64 = 500;
@@ -65,7 +66,8 @@ fn agent(n: i64) -> Agent {
         role: Role::Agent,
         presence: Presence::Online,
         forced_offline: false,
-        inboxes: None,
+        // Known, or each of their chats would be asked about first.
+        inboxes: Some([INBOX].into()),
         reported_load: Some(0),
         listed: false,
         online_since: None,
@@ -106,8 +108,7 @@ impl Ledger {
     }
 
     async fn write(&mut self, count: u64) {
-        let kind =
-            EventKind::Allocate { inbox: Some(InboxId(1)), latest_service: None, hints: Hints::default() };
+        let kind = EventKind::Allocate { inbox: Some(INBOX), latest_service: None, hints: Hints::default() };
         let rooms: Vec<RoomId> = self.rooms.by_ref().take(count as usize).map(room).collect();
         self.accept(rooms, &kind).await;
     }
