@@ -14,7 +14,7 @@ use serde::Serialize;
 pub(crate) const FOLD_EVENTS_MAX: usize = 500;
 
 /// Heads read of each queue beyond the free slots, so that a few that nobody free may take hide none behind them.
-pub(crate) const SPARE_HEADS: usize = 32;
+pub(crate) const SPARE_HEADS: usize = 8;
 
 /// Most heads read of a queue when nobody may be given those in front: what lies deeper waits until these are gone. Keeps
 /// a round to milliseconds.

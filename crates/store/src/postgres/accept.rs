@@ -25,8 +25,12 @@ const INSERT: &str = "
     INSERT INTO events (account_id, received_at, kind, source, room_id, inbox_id, service_id, service_resolved, details)
     SELECT $1, clock_timestamp(), kind, source, room_id, inbox_id, service_id, service_resolved, details
     FROM turn
-    CROSS JOIN unnest($4::text[], $5::text[], $6::text[], $7::bigint[], $8::text[], $9::boolean[], $10::jsonb[])
-         WITH ORDINALITY AS event (kind, source, room_id, inbox_id, service_id, service_resolved, details, place)
+    CROSS JOIN (
+        SELECT unnest($4::text[]) AS kind, unnest($5::text[]) AS source, unnest($6::text[]) AS room_id,
+               unnest($7::bigint[]) AS inbox_id, unnest($8::text[]) AS service_id,
+               unnest($9::boolean[]) AS service_resolved, unnest($10::jsonb[]) AS details,
+               generate_series(1, cardinality($4)) AS place
+    ) event
     ORDER BY place";
 
 #[derive(Default)]

@@ -97,7 +97,8 @@ const ROOMS: &str = rooms!("unnest($2::text[]) AS asked (room_id)");
 /// The same of what is to be folded. $2 most events, and most rooms to be woken.
 pub(super) const ROOMS_UNFOLDED: &str = rooms!(unfolded!());
 
-/// One array a column. Who served a resolved conversation, and since when, stays on its row.
+/// One array a column; in the select list, as each would fill a table of its own in `FROM`. Who served a resolved
+/// conversation, and since when, stays on its row.
 const UPDATE: &str = "
     UPDATE conversations c
     SET queue_id = q.id,
@@ -126,14 +127,20 @@ const UPDATE: &str = "
         replaces_agent = u.replaces_agent,
         refusals = u.refusals,
         hops = u.hops
-    FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::jsonb[], $6::timestamptz[], $7::text[], $8::bigint[],
-                $9::text[], $10::timestamptz[], $11::boolean[], $12::int[], $13::timestamptz[], $14::timestamptz[],
-                $15::timestamptz[], $16::text[], $17::timestamptz[], $18::text[], $19::timestamptz[], $20::text[],
-                $21::text[], $22::timestamptz[], $23::bigint[], $24::jsonb[], $25::jsonb[], $26::bigint[],
-                $27::timestamptz[], $28::int[], $29::int[])
-         AS u (id, inbox_id, team_id, traits, rank, state, agent_id, status, snoozed_until, slot_freed, attempt,
-               deadline_at, assigned_at, closed_at, closed_how, park_until, park_reason, last_activity_at, service_id,
-               opened_with, verify_at, verify_seq, refused, turn, replaces_agent, verify_from, refusals, hops)
+    FROM (
+        SELECT unnest($2::bigint[]) AS id, unnest($3::bigint[]) AS inbox_id, unnest($4::bigint[]) AS team_id,
+               unnest($5::jsonb[]) AS traits, unnest($6::timestamptz[]) AS rank, unnest($7::text[]) AS state,
+               unnest($8::bigint[]) AS agent_id, unnest($9::text[]) AS status,
+               unnest($10::timestamptz[]) AS snoozed_until, unnest($11::boolean[]) AS slot_freed,
+               unnest($12::int[]) AS attempt, unnest($13::timestamptz[]) AS deadline_at,
+               unnest($14::timestamptz[]) AS assigned_at, unnest($15::timestamptz[]) AS closed_at,
+               unnest($16::text[]) AS closed_how, unnest($17::timestamptz[]) AS park_until,
+               unnest($18::text[]) AS park_reason, unnest($19::timestamptz[]) AS last_activity_at,
+               unnest($20::text[]) AS service_id, unnest($21::text[]) AS opened_with,
+               unnest($22::timestamptz[]) AS verify_at, unnest($23::bigint[]) AS verify_seq,
+               unnest($24::jsonb[]) AS refused, unnest($25::jsonb[]) AS turn, unnest($26::bigint[]) AS replaces_agent,
+               unnest($27::timestamptz[]) AS verify_from, unnest($28::int[]) AS refusals, unnest($29::int[]) AS hops
+    ) u
     JOIN queues q ON q.account_id = $1
                  AND COALESCE(q.inbox_id, 0) = COALESCE(u.inbox_id, 0) AND (q.inbox_id IS NULL) = (u.inbox_id IS NULL)
                  AND COALESCE(q.team_id, 0) = COALESCE(u.team_id, 0) AND (q.team_id IS NULL) = (u.team_id IS NULL)
@@ -161,15 +168,20 @@ const INSERT: &str = "
            u.snoozed_until, u.deadline_at, u.assigned_at, u.closed_at, u.closed_how, u.park_until, u.park_reason,
            u.opened_at, u.last_activity_at, u.service_id, u.opened_with, u.verify_at, u.verify_seq, u.slot_freed,
            u.verify_from
-    FROM unnest($2::text[], $3::bigint[], $4::bigint[], $5::jsonb[], $6::text[], $7::bigint[], $8::timestamptz[],
-                $9::text[], $10::bigint[], $11::text[], $12::timestamptz[], $13::timestamptz[], $14::timestamptz[],
-                $15::timestamptz[], $16::text[], $17::timestamptz[], $18::text[], $19::timestamptz[],
-                $20::timestamptz[], $21::text[], $22::text[], $23::timestamptz[], $24::bigint[], $25::boolean[],
-                $26::timestamptz[])
-         WITH ORDINALITY
-         AS u (room_id, inbox_id, team_id, traits, origin, position, rank, state, agent_id, status, snoozed_until,
-               deadline_at, assigned_at, closed_at, closed_how, park_until, park_reason, opened_at, last_activity_at,
-               service_id, opened_with, verify_at, verify_seq, slot_freed, verify_from, place)
+    FROM (
+        SELECT unnest($2::text[]) AS room_id, unnest($3::bigint[]) AS inbox_id, unnest($4::bigint[]) AS team_id,
+               unnest($5::jsonb[]) AS traits, unnest($6::text[]) AS origin, unnest($7::bigint[]) AS position,
+               unnest($8::timestamptz[]) AS rank, unnest($9::text[]) AS state, unnest($10::bigint[]) AS agent_id,
+               unnest($11::text[]) AS status, unnest($12::timestamptz[]) AS snoozed_until,
+               unnest($13::timestamptz[]) AS deadline_at, unnest($14::timestamptz[]) AS assigned_at,
+               unnest($15::timestamptz[]) AS closed_at, unnest($16::text[]) AS closed_how,
+               unnest($17::timestamptz[]) AS park_until, unnest($18::text[]) AS park_reason,
+               unnest($19::timestamptz[]) AS opened_at, unnest($20::timestamptz[]) AS last_activity_at,
+               unnest($21::text[]) AS service_id, unnest($22::text[]) AS opened_with,
+               unnest($23::timestamptz[]) AS verify_at, unnest($24::bigint[]) AS verify_seq,
+               unnest($25::boolean[]) AS slot_freed, unnest($26::timestamptz[]) AS verify_from,
+               generate_series(1, cardinality($2)) AS place
+    ) u
     JOIN queues q ON q.account_id = $1
                  AND COALESCE(q.inbox_id, 0) = COALESCE(u.inbox_id, 0) AND (q.inbox_id IS NULL) = (u.inbox_id IS NULL)
                  AND COALESCE(q.team_id, 0) = COALESCE(u.team_id, 0) AND (q.team_id IS NULL) = (u.team_id IS NULL)

@@ -51,11 +51,13 @@ pub(in crate::postgres) const POST: &str = "
            COALESCE(u.conversation_id, (SELECT c.id FROM conversations c
                                         WHERE c.account_id = $1 AND c.room_id = u.room_id AND c.state = 'assigned')),
            u.room_id, u.agent_id, u.previous_agent_id, u.inbox_id, u.team_id, u.waited_ms, u.load, u.capacity, u.at
-    FROM unnest($2::text[], $3::timestamptz[], $4::bigint[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[],
-                $9::bigint[], $10::bigint[], $11::int[], $12::int[])
-         WITH ORDINALITY
-         AS u (kind, at, conversation_id, room_id, agent_id, previous_agent_id, inbox_id, team_id, waited_ms, load,
-               capacity, place)
+    FROM (
+        SELECT unnest($2::text[]) AS kind, unnest($3::timestamptz[]) AS at, unnest($4::bigint[]) AS conversation_id,
+               unnest($5::text[]) AS room_id, unnest($6::bigint[]) AS agent_id,
+               unnest($7::bigint[]) AS previous_agent_id, unnest($8::bigint[]) AS inbox_id,
+               unnest($9::bigint[]) AS team_id, unnest($10::bigint[]) AS waited_ms, unnest($11::int[]) AS load,
+               unnest($12::int[]) AS capacity, generate_series(1, cardinality($2)) AS place
+    ) u
     JOIN subscriptions s ON s.account_id = $1 AND s.disabled IS NULL AND u.kind = ANY(s.events)
     ORDER BY u.place, s.id";
 
