@@ -41,14 +41,21 @@ pub(crate) struct Foreseen {
 }
 
 impl Foreseen {
-    /// Takes note of what is folded.
-    pub fn see(&mut self, changes: &Changes) {
+    /// The same after what is folded: nothing is asked where nobody waits, and of no queue where nobody is free.
+    pub fn after(mut self, changes: &Changes) -> Self {
         let mut changed = changes.opened.iter().chain(&changes.updated);
         self.is_waiting |= changed.any(|one| matches!(one.state, State::Waiting { park: None }));
+        if !self.is_waiting {
+            return Self::default();
+        }
         for (agent, _) in changes.agents.iter().filter(|(_, change)| change.open < 0) {
             self.is_free = true;
             self.over.insert(*agent);
         }
+        if !self.is_free {
+            self.heads.clear();
+        }
+        self
     }
 }
 
@@ -107,6 +114,10 @@ impl Books {
                 known.queues = Arc::new(queues.copied().collect());
             }
         });
+    }
+
+    pub fn forget_queues(&self, account: AccountId) {
+        self.with(account, |known| known.queues = Arc::default());
     }
 
     pub fn keep_roster(&self, account: AccountId, roster: Arc<Roster>, hash: Vec<u8>) {

@@ -6,7 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    iter, mem,
+    mem,
     sync::Arc,
     time::SystemTime,
 };
@@ -33,6 +33,7 @@ use super::{
 };
 use crate::{
     Decide, DecideRule, Decided, Reservation, StoreError,
+    known::Foreseen,
     port::FOLD_EVENTS_MAX,
     round::{self, Orders, Reach},
 };
@@ -143,7 +144,7 @@ impl PostgresStore {
         let decided = Box::pin(self.round(request, rule)).await;
         if decided.is_err() {
             // It may have failed for what was taken for granted, in a ledger that was put back, say.
-            self.books.keep_queues(request.account, iter::empty());
+            self.books.forget_queues(request.account);
         }
         decided
     }
@@ -217,20 +218,14 @@ impl PostgresStore {
             .prepared([parks::UNPARK, queues::QUEUES, loads::LOADS, loads::COUNTED_BESIDE, queues::HEADS])
             .await?;
         let known = self.books.queues(account);
-        let mut foreseen = self.books.foreseen(account);
-        foreseen.see(&folded.changes);
-        let is_likely_to_give = !is_paused && foreseen.is_waiting;
-        if !is_likely_to_give {
-            foreseen.over.clear();
-        }
-        if !is_likely_to_give || !foreseen.is_free {
-            foreseen.heads.clear();
-        }
+        let foreseen =
+            if is_paused { Foreseen::default() } else { self.books.foreseen(account).after(&folded.changes) };
         let end_parks = async {
             if folded.parks_end && !is_paused { parks::end(round, &unpark).await } else { Ok(false) }
         };
-        let read_loads =
-            async { if is_likely_to_give { loads::read(&***tx, account).await.map(Some) } else { Ok(None) } };
+        let read_loads = async {
+            if foreseen.is_waiting { loads::read(&***tx, account).await.map(Some) } else { Ok(None) }
+        };
         let ((), left, mut queues, mut loads, beside, heads) = try_join!(
             working_set::write_by(tx, &writing, account, locked, &folded.changes, &known),
             end_parks,

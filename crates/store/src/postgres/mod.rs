@@ -31,17 +31,14 @@ use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use deadpool_postgres::{
-    ClientWrapper, GenericClient, Hook, HookError, ManagerConfig, Metrics, Object, Pool, RecyclingMethod,
-    Runtime,
+    ClientWrapper, Hook, HookError, ManagerConfig, Metrics, Object, Pool, RecyclingMethod, Runtime,
 };
-use futures_util::future::try_join_all;
 use sebastian_core::{
     AccountId, Adopted, AgentId, AgentLoad, Astray, Conversation, ConversationId, Listing, NewEvent, Policy,
     RoomId, Rulebook, Seen, Seq, Settled, Settlement, Timestamp, Timing,
 };
-
 use tokio::sync::Mutex;
-use tokio_postgres::{Statement, config::Host};
+use tokio_postgres::config::Host;
 
 use self::error::{broken, unavailable};
 pub use self::migrate::migrate;
@@ -197,16 +194,6 @@ fn connection_config(connection_string: &str) -> Result<tokio_postgres::Config, 
         .keepalives_idle(Duration::from_secs(30))
         .tcp_user_timeout(Duration::from_secs(5));
     Ok(config)
-}
-
-/// Prepares statements that are to be sent together: a connection answers in order and need not be waited for in between.
-/// They leave in the order in which they are first polled, and one that had yet to be prepared would fall behind.
-async fn prepared<const N: usize>(
-    client: &impl GenericClient,
-    texts: [&str; N],
-) -> Result<[Statement; N], StoreError> {
-    let statements = try_join_all(texts.map(|text| client.prepare_cached(text))).await?;
-    Ok(statements.try_into().unwrap_or_else(|_| unreachable!("a statement for each text")))
 }
 
 /// Bounds a call in time. A call cut off rolls back, or its outcome is unknown; callers repeat either way.

@@ -6,10 +6,9 @@ use std::{
 };
 
 use deadpool_postgres::Client;
-use futures_util::FutureExt;
+use futures_util::{FutureExt, future::try_join_all};
 use tokio_postgres::Statement;
 
-use super::prepared;
 use crate::StoreError;
 
 /// A transaction whose `BEGIN` leaves together with its first statements and whose `COMMIT` with its last: neither is waited
@@ -37,9 +36,11 @@ impl Transaction {
         Ok(self.client.batch_execute("COMMIT").await?)
     }
 
-    /// [`prepared`], on this connection.
+    /// Prepares statements that are to be sent together: a connection answers in order and need not be waited for in between.
+    /// They leave in the order in which they are first polled, and one that had yet to be prepared would fall behind.
     pub async fn prepared<const N: usize>(&self, texts: [&str; N]) -> Result<[Statement; N], StoreError> {
-        prepared(&self.client, texts).await
+        let statements = try_join_all(texts.map(|text| self.client.prepare_cached(text))).await?;
+        Ok(statements.try_into().unwrap_or_else(|_| unreachable!("a statement for each text")))
     }
 }
 
