@@ -28,7 +28,7 @@ const TEAMS: i64 = 4;
 /// Conversations that a round gives out at most: as a worker asks for them.
 const LIMIT: u32 = 256;
 /// Heads of a queue that a ledger reads for such a round.
-const REACH: usize = 288;
+const REACH: usize = 264;
 /// Heads of a queue that it reads at most, where many are passed over.
 const REACH_MAX: usize = 4_096;
 const STRATEGIES: [(&str, Strategy); 7] = [
