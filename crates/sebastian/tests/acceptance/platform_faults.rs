@@ -89,7 +89,7 @@ async fn every_kind_of_answer_that_is_none_gives_each_chat_to_one_agent() {
         ("SEBASTIAN__WORKER__RESERVATION_MS", "1000"),
         ("SEBASTIAN__RECONCILE__SETTLE_WINDOW_MS", "1000"),
     ];
-    let house = House::with(SimulatedConfig::desk(20), 20, 2, None, BRISK).await;
+    let mut house = House::with(SimulatedConfig::desk(20), 20, 0, None, BRISK).await;
     let nonsense = [
         Answer::Hang,
         Answer::Drop,
@@ -110,6 +110,11 @@ async fn every_kind_of_answer_that_is_none_gives_each_chat_to_one_agent() {
     house.platform.set_fault(Fault::new(Endpoint::Assign, drip).percent(20).times(6));
     let all = rooms(200);
     house.customers_write(&all).await;
+
+    // All are given out at once, and so most faults strike at once: once decisions pause, calls come one by one.
+    for _ in 0..2 {
+        house.add_worker().await;
+    }
 
     house.settled(all.len() as u64, PATIENCE).await;
     let struck = house.platform.requests().iter().filter(|request| request.faulted).count();
